@@ -1,0 +1,1 @@
+//! The neutral load-balancer model, plans, errors, names and the CloudProvider trait

@@ -1,0 +1,1 @@
+//! The node agent of the metal provider: ARP, membership, netlink

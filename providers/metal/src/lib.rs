@@ -1,0 +1,1 @@
+//! Bare metal: MetalLB's kinds, address allocation, election, who announces what; pure

@@ -1,0 +1,1 @@
+//! System calls that need unsafe: AF_PACKET sockets and AsyncFd registration

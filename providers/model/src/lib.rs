@@ -1,0 +1,1 @@
+//! A model cloud for tests: state machine in memory, and the same as a separate process over HTTP

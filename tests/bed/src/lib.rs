@@ -1,0 +1,1 @@
+//! The test bed: a real Kubernetes control plane and nodes in network namespaces
