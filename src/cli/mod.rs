@@ -1,0 +1,1 @@
+//! Arguments to validated configuration; the commands.

@@ -1,0 +1,3 @@
+//! What we know of the cluster: compact records and, over them, the index.
+
+pub mod records;

@@ -1,0 +1,1 @@
+//! Pure: records of Services and Ingresses to neutral load balancers. Knows no cloud.
