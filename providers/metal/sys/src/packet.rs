@@ -1,0 +1,179 @@
+//! A packet socket on one interface. I/O.
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsRawFd, RawFd};
+
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use crate::filter::Traffic;
+
+/// To whom the link layer addressed a packet, as the kernel saw it on receipt (`sll_pkttype`, packet(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Addressed {
+    /// To the interface's own address.
+    Host,
+    /// To the broadcast address.
+    Broadcast,
+    /// To a group.
+    Multicast,
+    /// To somebody else: seen because the interface is promiscuous, or because the packet carries a VLAN tag for which
+    /// there is no interface here (then this is the only sign: the tag itself is stripped).
+    OtherHost,
+    /// Sent by this machine.
+    Outgoing,
+}
+
+/// One received packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Octets written to the buffer; of a longer packet the rest is lost.
+    pub length: usize,
+    /// To whom it was addressed.
+    pub addressed: Addressed,
+}
+
+/// A raw (`SOCK_RAW`, so with link-layer header) packet socket bound to one interface and one kind of traffic.
+///
+/// Needs `CAP_NET_RAW`. When the interface is deleted, receiving fails with `ENODEV` or `ENETDOWN`; the owner then
+/// drops the socket.
+#[derive(Debug)]
+pub struct PacketSocket {
+    descriptor: AsyncFd<Socket>,
+}
+
+impl PacketSocket {
+    /// Opens a socket on the interface with this index. Must be called within a tokio runtime.
+    ///
+    /// The filter is in place before the socket is bound, and before that its protocol is 0 (none), so nothing that
+    /// the filter would refuse is ever queued. Frames that this machine sends are not reported.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without `CAP_NET_RAW`, `ENODEV` if there is no such interface; `ENETDOWN` is not an error here but a state
+    /// that ends when the interface comes up.
+    pub fn open(interface: u32, traffic: Traffic) -> io::Result<Self> {
+        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)?;
+        socket.attach_filter(&traffic.program())?;
+        ignore_outgoing(&socket)?;
+        socket.bind(&link_address(interface, traffic.ethertype())?)?;
+        // SAFETY: `Socket` owns its descriptor, which is open (it was just created), and always reports the same one; it is moved
+        // into the `AsyncFd` and only lent out by shared reference, so nothing can close it before the `AsyncFd` goes.
+        let registered = unsafe { AsyncFd::register(socket) };
+        let descriptor = registered.map_err(|error| error.into_parts().1)?;
+        Ok(PacketSocket { descriptor })
+    }
+
+    /// Waits for the next packet and writes it to `buffer`. Cancel-safe: a packet is taken only when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Those of recvfrom(2).
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        loop {
+            let mut ready = self.descriptor.readable().await?;
+            match ready.try_io(|descriptor| receive_from(descriptor.as_raw_fd(), buffer)) {
+                Ok(received) => return received,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Takes a packet that is already there.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is none; otherwise those of recvfrom(2).
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        receive_from(self.descriptor.as_raw_fd(), buffer)
+    }
+
+    /// Sends one frame, link-layer header included, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when the socket's send buffer is full, `ENETDOWN` when the interface is down; otherwise those of
+    /// send(2).
+    pub fn try_send(&self, frame: &[u8]) -> io::Result<()> {
+        self.descriptor.get_ref().send(frame).map(|_length| ())
+    }
+
+    /// Sends one frame; waits while the socket's send buffer is full. Cancel-safe: not sent unless this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::try_send`], without `WouldBlock`.
+    pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            let mut ready = self.descriptor.writable().await?;
+            match ready.try_io(|descriptor| descriptor.get_ref().send(frame)) {
+                Ok(sent) => return sent.map(|_length| ()),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+/// Asks the kernel (4.20 or later) not to report what this machine sends. Without that the answers of all other
+/// programs would wake us.
+fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the pointer and the length describe `on`, which outlives the call.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_IGNORE_OUTGOING,
+            (&raw const on).cast(),
+            mem::size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The address to bind to: this interface, this Ethernet type.
+fn link_address(interface: u32, ethertype: u16) -> io::Result<SockAddr> {
+    let index = libc::c_int::try_from(interface)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range"))?;
+    // SAFETY: the storage is as large as any socket address and zeroed, which is a valid `sockaddr_ll`; the length given back is that
+    // of the structure written, and the family field says AF_PACKET.
+    let ((), address) = unsafe {
+        SockAddr::try_init(|storage: *mut SockAddrStorage, length| {
+            let link = storage.cast::<libc::sockaddr_ll>();
+            (*link).sll_family = libc::AF_PACKET as libc::sa_family_t;
+            (*link).sll_protocol = ethertype.to_be();
+            (*link).sll_ifindex = index;
+            *length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            Ok(())
+        })?
+    };
+    Ok(address)
+}
+
+fn receive_from(descriptor: RawFd, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut from = MaybeUninit::<libc::sockaddr_ll>::zeroed();
+    let mut from_length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: `buffer` and `from` are writable for the lengths given, and the kernel keeps no pointer to them.
+    let length = unsafe {
+        libc::recvfrom(
+            descriptor,
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            0,
+            from.as_mut_ptr().cast(),
+            &raw mut from_length,
+        )
+    };
+    let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
+    // SAFETY: all-zero is a valid `sockaddr_ll`, and whatever the kernel wrote on top of it is as well.
+    let from = unsafe { from.assume_init() };
+    let addressed = match from.sll_pkttype {
+        libc::PACKET_HOST => Addressed::Host,
+        libc::PACKET_BROADCAST => Addressed::Broadcast,
+        libc::PACKET_MULTICAST => Addressed::Multicast,
+        libc::PACKET_OUTGOING => Addressed::Outgoing,
+        _ => Addressed::OtherHost,
+    };
+    Ok(Received { length, addressed })
+}
