@@ -1,1 +1,12 @@
-//! Bare metal: MetalLB's kinds, address allocation, election, who announces what; pure
+//! Bare metal: MetalLB's kinds, address allocation, election, who announces what. Pure: no socket, clock or client.
+//!
+//! ```text
+//! IPAddressPool ----> pool ----> allocator <---- provider <---- Services (api::LoadBalancer)     in the controller
+//!                       |                            |
+//!                       |                      status, Events
+//!                       v
+//! L2Advertisement --> advertisement --> candidates --> election --> announce                      in each speaker
+//! ```
+
+pub mod kinds;
+pub mod selector;

@@ -1,0 +1,169 @@
+//! MetalLB's custom resources, group `metallb.io`, as this provider reads and writes them. Pure data.
+//!
+//! Invariants: field names, types, defaults, validation bounds, printed columns and the status subresource are those of MetalLB 0.16, so
+//! that its manifests apply unchanged and its objects stay valid when our definitions replace its own. What MetalLB refuses by
+//! webhook is refused by a CEL rule where CEL can say it cheaply, and otherwise reported on the object by the controller.
+//!
+//! All kinds are namespaced and read from one namespace only (`--config-namespace`).
+
+mod address_pool;
+mod l2_advertisement;
+mod service_l2_status;
+
+pub use address_pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, ServiceAllocation};
+pub use l2_advertisement::{
+    L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector,
+};
+pub use service_l2_status::{InterfaceInfo, ServiceL2Status, ServiceL2StatusSpec, ServiceL2StatusStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt as _;
+
+/// API group of all kinds here.
+pub const GROUP: &str = "metallb.io";
+/// API version of all kinds here.
+pub const VERSION: &str = "v1beta1";
+
+/// Every CustomResourceDefinition of this provider, sorted by name: what `causeway crds` prints and what lies in `deploy/crds`.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut l2_advertisement = L2Advertisement::crd();
+    // MetalLB requires `spec` on pools alone: an advertisement without one means "every pool, every node".
+    spec_is_optional(&mut l2_advertisement);
+    let mut service_l2_status = ServiceL2Status::crd();
+    spec_is_optional(&mut service_l2_status);
+    let mut crds = vec![IPAddressPool::crd(), l2_advertisement, service_l2_status];
+    for crd in &mut crds {
+        for schema in root_schemas(crd) {
+            forbid_null(schema);
+        }
+    }
+    crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    crds
+}
+
+fn root_schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
+    crd.spec
+        .versions
+        .iter_mut()
+        .filter_map(|version| version.schema.as_mut())
+        .filter_map(|validation| validation.open_api_v3_schema.as_mut())
+}
+
+fn spec_is_optional(crd: &mut CustomResourceDefinition) {
+    for schema in root_schemas(crd) {
+        if let Some(required) = &mut schema.required {
+            required.retain(|field| field != "spec");
+            if required.is_empty() {
+                schema.required = None;
+            }
+        }
+    }
+}
+
+/// The derive marks optional fields `nullable`; MetalLB's do not, so there the API server prunes a null and applies the default.
+fn forbid_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    for property in schema.properties.iter_mut().flat_map(|map| map.values_mut()) {
+        forbid_null(property);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => forbid_null(items),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        forbid_null(values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn schema(kind: &str) -> Value {
+        let crd = crds().into_iter().find(|c| c.spec.names.kind == kind).expect(kind);
+        assert_eq!(crd.spec.group, GROUP);
+        assert_eq!(crd.spec.scope, "Namespaced");
+        assert_eq!(crd.spec.versions.len(), 1);
+        let version = serde_json::to_value(&crd.spec.versions[0]).expect("plain data");
+        assert_eq!(version["name"], VERSION);
+        assert_eq!(version["subresources"], json!({"status": {}}));
+        version
+    }
+
+    fn at<'a>(version: &'a Value, path: &[&str]) -> &'a Value {
+        let mut here = &version["schema"]["openAPIV3Schema"];
+        for step in path {
+            here = if *step == "[]" { &here["items"] } else { &here["properties"][step] };
+        }
+        here
+    }
+
+    #[test]
+    fn names_are_metallbs() {
+        let names: Vec<_> = crds().into_iter().filter_map(|c| c.metadata.name).collect();
+        assert_eq!(
+            names,
+            ["ipaddresspools.metallb.io", "l2advertisements.metallb.io", "servicel2statuses.metallb.io"]
+        );
+    }
+
+    #[test]
+    fn pool_defaults_and_requirements() {
+        let pool = schema("IPAddressPool");
+        assert_eq!(pool["schema"]["openAPIV3Schema"]["required"], json!(["spec"]));
+        assert_eq!(at(&pool, &["spec"])["required"], json!(["addresses"]));
+        assert_eq!(at(&pool, &["spec", "autoAssign"])["default"], json!(true));
+        assert_eq!(at(&pool, &["spec", "avoidBuggyIPs"])["default"], json!(false));
+        assert_eq!(
+            at(&pool, &["status"])["required"],
+            json!(["assignedIPv4", "assignedIPv6", "availableIPv4", "availableIPv6"])
+        );
+        let columns: Vec<_> = pool["additionalPrinterColumns"]
+            .as_array()
+            .expect("columns")
+            .iter()
+            .map(|c| (c["name"].as_str().unwrap_or(""), c["jsonPath"].as_str().unwrap_or("")))
+            .collect();
+        assert_eq!(
+            columns,
+            [
+                ("Auto Assign", ".spec.autoAssign"),
+                ("Avoid Buggy IPs", ".spec.avoidBuggyIPs"),
+                ("Addresses", ".spec.addresses")
+            ]
+        );
+    }
+
+    #[test]
+    fn advertisement_needs_nothing_and_weights_are_bounded() {
+        let ad = schema("L2Advertisement");
+        assert_eq!(ad["schema"]["openAPIV3Schema"].get("required"), None);
+        let weight = at(&ad, &["spec", "preferredNodeSelectors", "[]", "weight"]);
+        assert_eq!((&weight["minimum"], &weight["maximum"]), (&json!(1.0), &json!(100.0)));
+        let selector = at(&ad, &["spec", "nodeSelectors", "[]"]);
+        assert_eq!(selector["x-kubernetes-map-type"], "atomic");
+        let expressions = &selector["properties"]["matchExpressions"];
+        assert_eq!(expressions["x-kubernetes-list-type"], "atomic");
+        assert_eq!(expressions["items"]["required"], json!(["key", "operator"]));
+    }
+
+    #[test]
+    fn status_fields_are_immutable() {
+        let status = schema("ServiceL2Status");
+        for field in ["node", "serviceName", "serviceNamespace"] {
+            let rules = &at(&status, &["status", field])["x-kubernetes-validations"];
+            assert_eq!(rules[0]["rule"], "self == oldSelf", "{field}");
+        }
+    }
+
+    #[test]
+    fn no_field_accepts_null() {
+        let text = serde_json::to_string(&crds()).expect("plain data");
+        assert!(!text.contains("nullable"));
+    }
+}
