@@ -162,6 +162,10 @@ pub trait CloudProvider: Send + Sync + 'static {
     fn plan(&self, want: &Self::Stack, have: &Self::Observed) -> Plan<Self::Change>;
     /// What to say of each member. Pure.
     fn status(&self, want: &Self::Stack, have: &Self::Observed) -> Vec<MemberStatus>;
+    /// Annotations that [`status`](Self::status) may set: removed from an object that leaves us alive.
+    fn own_annotations(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Status of own objects, after anything changed. Pure.
     fn own_status(&self, facts: &Self::Facts) -> Vec<OwnStatus> {
         let _ = facts;
@@ -179,4 +183,14 @@ pub trait CloudProvider: Send + Sync + 'static {
     fn apply(&self, change: &Self::Change, fence: &Fence) -> impl Future<Output = Result<Outcome>> + Send;
     /// Everything in the cloud that carries our cluster's mark, for finding orphans.
     fn owned(&self) -> impl Future<Output = Result<Vec<Owned>>> + Send;
+
+    /// How often [`audit`](Self::audit) is worth its calls; `None`: never (nothing can drift).
+    fn audit_period(&self) -> Option<Duration> {
+        None
+    }
+    /// Looks for drift within the provider's own budget of calls, and forgets what it held for sure of the load balancers that moved.
+    /// Answers the keys that must be observed anew.
+    fn audit(&self) -> impl Future<Output = Result<Vec<LbKey>>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
 }

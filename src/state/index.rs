@@ -1,0 +1,742 @@
+//! The index: every record we know, reverse edges from them to load balancers, and which load balancers a change makes
+//! dirty. Pure: watch updates in, dirty keys out; a [`Snapshot`] is all that a worker needs of a load balancer.
+//!
+//! Invariants:
+//! - A record that equals the stored one but for its resourceVersion makes nothing dirty: a kubelet's heartbeat ends here.
+//! - Node sets are computed once per change of nodes, not once per load balancer, and shared.
+//! - An object belongs to at most one load balancer; one that moves makes both dirty.
+//! - The order of updates does not matter for what [`Index::snapshot`] gives.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use causeway_api::{
+    EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, Node, NodeSet, ObjectRef, OwnObject, OwnObjects, Problem,
+    TrafficPolicy, Wants, names,
+};
+
+use super::records::{
+    BackendRef, ClassRecord, Delta, IngressRecord, NamespaceRecord, NodeRecord, Path, SecretRecord, ServiceRecord,
+    SliceRecord, Strings, Update,
+};
+use crate::engine::queue::Cause;
+use crate::translate::{self, IngressContext, Rules, ServiceContext};
+
+/// Which load balancer a member belongs to: the provider's pure function.
+pub type KeyOf = Arc<dyn Fn(&Member) -> LbKey + Send + Sync>;
+
+/// A member's own record.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A Service.
+    Service(Arc<ServiceRecord>),
+    /// An Ingress.
+    Ingress(Arc<IngressRecord>),
+}
+
+impl Record {
+    /// Metadata.
+    #[must_use]
+    pub fn meta(&self) -> &super::records::Meta {
+        match self {
+            Self::Service(s) => &s.meta,
+            Self::Ingress(i) => &i.meta,
+        }
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn object(&self) -> ObjectRef {
+        match self {
+            Self::Service(s) => s.object(),
+            Self::Ingress(i) => i.object(),
+        }
+    }
+
+    /// Our finalizer for this kind.
+    #[must_use]
+    pub fn finalizer(&self) -> &'static str {
+        match self {
+            Self::Service(_) => names::FINALIZER,
+            Self::Ingress(_) => names::INGRESS_FINALIZER,
+        }
+    }
+
+    /// Whether it carries our finalizer.
+    #[must_use]
+    pub fn has_finalizer(&self) -> bool {
+        self.meta().finalizers.iter().any(|f| f == self.finalizer())
+    }
+}
+
+/// One object of a load balancer, as a worker sees it.
+#[derive(Clone, Debug)]
+pub struct MemberState {
+    /// Its record.
+    pub record: Record,
+    /// It asks for the load balancer. If not, it only waits for our finalizer to go: it is being deleted, or is no longer of
+    /// type LoadBalancer, or no longer of our class.
+    pub wanted: bool,
+    /// It carries the pause annotation.
+    pub paused: bool,
+}
+
+/// All that a worker needs of one load balancer.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What is asked for.
+    pub lb: LoadBalancer,
+    /// What translation found wrong.
+    pub problems: Vec<Problem>,
+    /// All objects, wanted or leaving, oldest first.
+    pub members: Vec<MemberState>,
+    /// Hash of everything that the cloud's state depends on: not of status, finalizers or resourceVersion.
+    pub inputs: u64,
+}
+
+/// A load balancer that an update made dirty, and why.
+pub type Dirty = (LbKey, Cause);
+
+/// What an update led to.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Dirty load balancers.
+    pub dirty: Vec<Dirty>,
+    /// Own kinds changed: facts must be made anew (which makes every load balancer dirty).
+    pub facts: bool,
+    /// Problems of objects that belong to no load balancer (an Ingress of our class where none is served).
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum MemberId {
+    Service(Path),
+    Ingress(Path),
+}
+
+/// The index.
+pub struct Index {
+    rules: Arc<Rules>,
+    wants: Wants,
+    key_of: KeyOf,
+    services: HashMap<Path, Arc<ServiceRecord>>,
+    ingresses: HashMap<Path, Arc<IngressRecord>>,
+    classes: BTreeMap<String, ClassRecord>,
+    nodes: BTreeMap<String, NodeRecord>,
+    node_set: Arc<NodeSet>,
+    node_hash: u64,
+    slices: HashMap<Path, SliceRecord>,
+    slices_of: HashMap<Path, BTreeSet<Path>>,
+    secrets: HashMap<Path, SecretRecord>,
+    namespaces: HashMap<String, Strings>,
+    own: BTreeMap<(String, Path), OwnObject>,
+    /// Objects of each load balancer.
+    members: HashMap<LbKey, BTreeSet<MemberId>>,
+    key_of_member: HashMap<MemberId, LbKey>,
+    /// Ingresses by the Services and Secrets that they name.
+    used_by: HashMap<MemberOrSecret, BTreeSet<Path>>,
+    /// Owner tags that the cloud holds: an object with our finalizer whose tag is here is ours to clean up.
+    claims: HashSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum MemberOrSecret {
+    Service(Path),
+    Secret(Path),
+}
+
+impl Index {
+    /// An empty index.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>, wants: Wants, key_of: KeyOf) -> Self {
+        Self {
+            rules,
+            wants,
+            key_of,
+            services: HashMap::new(),
+            ingresses: HashMap::new(),
+            classes: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            node_set: Arc::default(),
+            node_hash: 0,
+            slices: HashMap::new(),
+            slices_of: HashMap::new(),
+            secrets: HashMap::new(),
+            namespaces: HashMap::new(),
+            own: BTreeMap::new(),
+            members: HashMap::new(),
+            key_of_member: HashMap::new(),
+            used_by: HashMap::new(),
+            claims: HashSet::new(),
+        }
+    }
+
+    /// Takes over one update.
+    pub fn update(&mut self, update: Update) -> Effects {
+        let mut effects = Effects::default();
+        match update {
+            Update::Service(delta) => self.services_delta(delta, &mut effects),
+            Update::Ingress(delta) => self.ingresses_delta(delta, &mut effects),
+            Update::Class(delta) => self.classes_delta(delta, &mut effects),
+            Update::Node(delta) => self.nodes_delta(delta, &mut effects),
+            Update::Slice(delta) => self.slices_delta(delta, &mut effects),
+            Update::Secret(delta) => self.secrets_delta(delta, &mut effects),
+            Update::Namespace(delta) => self.namespaces_delta(delta, &mut effects),
+            Update::Own(kind, delta) => self.own_delta(kind, delta, &mut effects),
+        }
+        effects.dirty.sort();
+        effects.dirty.dedup();
+        effects
+    }
+
+    /// The cloud holds load balancers with these owner tags. Objects of theirs that want none any more become dirty.
+    pub fn claim(&mut self, owner_tags: impl IntoIterator<Item = String>) -> Effects {
+        self.claims.extend(owner_tags);
+        let mut effects = Effects::default();
+        let paths: Vec<Path> = self.services.keys().cloned().collect();
+        for path in paths {
+            self.place_service(&path, Cause::Resync, &mut effects);
+        }
+        effects
+    }
+
+    /// All load balancers that have members, wanted or leaving.
+    pub fn keys(&self) -> impl Iterator<Item = &LbKey> {
+        self.members.keys()
+    }
+
+    /// All load balancers as asked for, sorted by key.
+    #[must_use]
+    pub fn load_balancers(&self) -> Vec<LoadBalancer> {
+        let mut keys: Vec<&LbKey> = self.members.keys().collect();
+        keys.sort();
+        keys.into_iter().map(|key| self.snapshot(key).lb).collect()
+    }
+
+    /// Objects of the provider's own kinds.
+    #[must_use]
+    pub fn own_objects(&self) -> OwnObjects {
+        OwnObjects { objects: self.own.values().cloned().collect() }
+    }
+
+    /// Everything about one load balancer; one that nobody asks for has no wanted members.
+    #[must_use]
+    pub fn snapshot(&self, key: &LbKey) -> Snapshot {
+        let mut states = Vec::new();
+        let mut wanted = Vec::new();
+        let mut problems = Vec::new();
+        for id in self.members.get(key).into_iter().flatten() {
+            let Some((record, is_wanted)) = self.record(id) else { continue };
+            if is_wanted {
+                let (member, found) = self.member(&record);
+                wanted.push(member);
+                problems.extend(found);
+            }
+            let paused = translate::paused(record.meta());
+            states.push(MemberState { record, wanted: is_wanted, paused });
+        }
+        states.sort_by(|a, b| {
+            let age = |s: &MemberState| (s.record.meta().created, s.record.meta().path());
+            age(a).cmp(&age(b))
+        });
+        let nodes = if self.wants.nodes { Arc::clone(&self.node_set) } else { Arc::default() };
+        let (lb, found) = translate::load_balancer(key.clone(), wanted, nodes);
+        problems.extend(found);
+        let inputs = self.inputs(&lb);
+        Snapshot { lb, problems, members: states, inputs }
+    }
+
+    /// Number of load balancers, Services, Nodes known.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.members.len(), self.services.len(), self.nodes.len())
+    }
+
+    fn inputs(&self, lb: &LoadBalancer) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        lb.key.hash(&mut hasher);
+        for member in &lb.members {
+            // What was given before is an input of the first decision only; the ledger watches over it from then on.
+            (&member.object, &member.class, &member.annotations, &member.labels).hash(&mut hasher);
+            (&member.namespace_labels, &member.spec, member.created).hash(&mut hasher);
+        }
+        lb.body.hash(&mut hasher);
+        if self.wants.nodes {
+            self.node_hash.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    // --- where an object belongs ---------------------------------------------------------------------------------
+
+    fn record(&self, id: &MemberId) -> Option<(Record, bool)> {
+        match id {
+            MemberId::Service(path) => {
+                let record = self.services.get(path)?;
+                Some((Record::Service(Arc::clone(record)), self.service_wanted(record)))
+            }
+            MemberId::Ingress(path) => {
+                let record = self.ingresses.get(path)?;
+                Some((Record::Ingress(Arc::clone(record)), self.ingress_wanted(record)))
+            }
+        }
+    }
+
+    fn service_wanted(&self, record: &ServiceRecord) -> bool {
+        self.rules.l4 && !record.meta.deleting && record.load_balancer && self.rules.classes.owns_service(record)
+    }
+
+    fn ingress_wanted(&self, record: &IngressRecord) -> bool {
+        self.rules.l7 && !record.meta.deleting && self.rules.classes.owns_ingress(record, self.classes.values())
+    }
+
+    /// A Service that wants no load balancer of ours (any more), but carries the finalizer. The finalizer is upstream's, so it alone does
+    /// not say whose it is; and its class is gone once its type changed.
+    fn service_leaving(&self, record: &ServiceRecord, known: bool) -> bool {
+        let finalizer = record.meta.finalizers.iter().any(|f| f == names::FINALIZER);
+        let ours = known
+            || self.claims.contains(&format!("service/{}", record.meta.uid))
+            || if record.load_balancer {
+                self.rules.classes.owns_service(record)
+            } else {
+                self.rules.classes.own_classless
+            };
+        finalizer && ours
+    }
+
+    fn member(&self, record: &Record) -> (Member, Vec<Problem>) {
+        match record {
+            Record::Service(service) => {
+                let context = ServiceContext {
+                    rules: &self.rules,
+                    endpoints: self.endpoints(service),
+                    namespace_labels: self.namespace_labels(&service.meta.namespace),
+                };
+                translate::service_member(service, context)
+            }
+            Record::Ingress(ingress) => {
+                let service = |name: &str| {
+                    let path = Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
+                    self.services.get(&path).map(Arc::as_ref)
+                };
+                let secret = |name: &str| {
+                    let path = Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
+                    self.secrets.get(&path)
+                };
+                let context = IngressContext {
+                    rules: &self.rules,
+                    service: &service,
+                    secret: self.wants.secrets.then_some(&secret as _),
+                    class: translate::ingress_class(ingress, self.classes.values()),
+                    namespace_labels: self.namespace_labels(&ingress.meta.namespace),
+                };
+                translate::ingress_member(ingress, context)
+            }
+        }
+    }
+
+    fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        if !self.wants.namespace_labels {
+            return BTreeMap::new();
+        }
+        self.namespaces.get(namespace).map(|labels| BTreeMap::clone(labels)).unwrap_or_default()
+    }
+
+    fn endpoints(&self, service: &ServiceRecord) -> Endpoints {
+        let wanted = match self.wants.endpoints {
+            EndpointDetail::None => false,
+            EndpointDetail::Local => service.traffic_policy == TrafficPolicy::Local,
+            EndpointDetail::All => true,
+        };
+        let mut endpoints = Endpoints::default();
+        if wanted {
+            for path in self.slices_of.get(&service.meta.path()).into_iter().flatten() {
+                let Some(slice) = self.slices.get(path) else { continue };
+                for (node, counts) in &slice.by_node {
+                    let total = endpoints.by_node.entry(node.to_string()).or_default();
+                    total.ready += counts.ready;
+                    total.serving += counts.serving;
+                }
+            }
+        }
+        endpoints
+    }
+
+    /// Puts an object under its load balancer; both the one it leaves and the one it joins are dirty.
+    fn place(&mut self, id: MemberId, key: Option<LbKey>, cause: Cause, effects: &mut Effects) {
+        let old = self.key_of_member.get(&id).cloned();
+        if let Some(old) = &old
+            && Some(old) != key.as_ref()
+        {
+            if let Some(members) = self.members.get_mut(old) {
+                members.remove(&id);
+                if members.is_empty() {
+                    self.members.remove(old);
+                }
+            }
+            self.key_of_member.remove(&id);
+            effects.dirty.push((old.clone(), cause));
+        }
+        if let Some(key) = key {
+            self.members.entry(key.clone()).or_default().insert(id.clone());
+            self.key_of_member.insert(id, key.clone());
+            effects.dirty.push((key, cause));
+        }
+    }
+
+    fn place_service(&mut self, path: &Path, cause: Cause, effects: &mut Effects) {
+        let id = MemberId::Service(path.clone());
+        let known = self.key_of_member.get(&id).cloned();
+        let key = self.services.get(path).cloned().and_then(|record| {
+            let wanted = self.service_wanted(&record);
+            // A recreated Service of the same name is another owner: what the old one had is not its own.
+            let known = known.filter(|k| matches_uid(k, &record.meta.uid));
+            if wanted {
+                let (member, _) = self.member(&Record::Service(record));
+                Some((self.key_of)(&member))
+            } else if self.service_leaving(&record, known.is_some()) {
+                known.or_else(|| {
+                    let (member, _) = self.member(&Record::Service(record));
+                    Some((self.key_of)(&member))
+                })
+            } else {
+                None
+            }
+        });
+        self.place(id, key, cause, effects);
+    }
+
+    fn place_ingress(&mut self, path: &Path, cause: Cause, effects: &mut Effects) {
+        let id = MemberId::Ingress(path.clone());
+        let known = self.key_of_member.get(&id).cloned();
+        let key = self.ingresses.get(path).cloned().and_then(|record| {
+            let known = known.filter(|k| matches_uid(k, &record.meta.uid));
+            if self.ingress_wanted(&record) {
+                let (member, _) = self.member(&Record::Ingress(record));
+                Some((self.key_of)(&member))
+            } else if record.meta.finalizers.iter().any(|f| f == names::INGRESS_FINALIZER) {
+                known.or_else(|| {
+                    let (member, _) = self.member(&Record::Ingress(record));
+                    Some((self.key_of)(&member))
+                })
+            } else {
+                if !self.rules.l7
+                    && !record.meta.deleting
+                    && self.rules.classes.owns_ingress(&record, self.classes.values())
+                {
+                    effects.problems.push(translate::ingress_unsupported(&record, &self.rules));
+                }
+                None
+            }
+        });
+        self.place(id, key, cause, effects);
+    }
+
+    // --- updates ---------------------------------------------------------------------------------------------------
+
+    fn services_delta(&mut self, delta: Delta<ServiceRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                let path = record.meta.path();
+                if let Some(old) = self.services.get_mut(&path) {
+                    let same = same_service(old, &record);
+                    *old = Arc::new(record);
+                    if same {
+                        return;
+                    }
+                } else {
+                    self.services.insert(path.clone(), Arc::new(record));
+                }
+                self.place_service(&path, Cause::User, effects);
+                self.touch_users(&MemberOrSecret::Service(path), effects);
+            }
+            Delta::Delete(path) => {
+                if self.services.remove(&path).is_some() {
+                    self.place(MemberId::Service(path.clone()), None, Cause::User, effects);
+                    self.touch_users(&MemberOrSecret::Service(path), effects);
+                }
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
+                let gone: Vec<Path> = self.services.keys().filter(|p| !present.contains(p)).cloned().collect();
+                for path in gone {
+                    self.services_delta(Delta::Delete(path), effects);
+                }
+                for record in records {
+                    self.services_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    fn ingresses_delta(&mut self, delta: Delta<IngressRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                let path = record.meta.path();
+                if let Some(old) = self.ingresses.get_mut(&path) {
+                    let mut comparable = record.clone();
+                    comparable.meta.resource_version.clone_from(&old.meta.resource_version);
+                    let same = **old == comparable;
+                    if same {
+                        *old = Arc::new(record);
+                        return;
+                    }
+                }
+                self.unlink_uses(&path);
+                for used in uses(&record) {
+                    self.used_by.entry(used).or_default().insert(path.clone());
+                }
+                self.ingresses.insert(path.clone(), Arc::new(record));
+                self.place_ingress(&path, Cause::User, effects);
+            }
+            Delta::Delete(path) => {
+                self.unlink_uses(&path);
+                if self.ingresses.remove(&path).is_some() {
+                    self.place(MemberId::Ingress(path), None, Cause::User, effects);
+                }
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
+                let gone: Vec<Path> = self.ingresses.keys().filter(|p| !present.contains(p)).cloned().collect();
+                for path in gone {
+                    self.ingresses_delta(Delta::Delete(path), effects);
+                }
+                for record in records {
+                    self.ingresses_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    fn unlink_uses(&mut self, path: &Path) {
+        let Some(old) = self.ingresses.get(path).cloned() else { return };
+        for used in uses(&old) {
+            if let Some(users) = self.used_by.get_mut(&used) {
+                users.remove(path);
+                if users.is_empty() {
+                    self.used_by.remove(&used);
+                }
+            }
+        }
+    }
+
+    fn touch_users(&mut self, used: &MemberOrSecret, effects: &mut Effects) {
+        let users: Vec<Path> = self.used_by.get(used).into_iter().flatten().cloned().collect();
+        for path in users {
+            self.place_ingress(&path, Cause::User, effects);
+        }
+    }
+
+    fn classes_delta(&mut self, delta: Delta<ClassRecord>, effects: &mut Effects) {
+        let before = self.classes.clone();
+        match delta {
+            Delta::Apply(record) => {
+                self.classes.insert(record.meta.name.clone(), record);
+            }
+            Delta::Delete(path) => {
+                self.classes.remove(&path.name);
+            }
+            Delta::Reset(records) => {
+                self.classes = records.into_iter().map(|r| (r.meta.name.clone(), r)).collect();
+            }
+        }
+        let essence = |classes: &BTreeMap<String, ClassRecord>| -> Vec<(String, String, bool, Option<i64>)> {
+            classes.values().map(|c| (c.meta.name.clone(), c.controller.clone(), c.default, c.meta.created)).collect()
+        };
+        if essence(&before) != essence(&self.classes) {
+            let paths: Vec<Path> = self.ingresses.keys().cloned().collect();
+            for path in paths {
+                self.place_ingress(&path, Cause::User, effects);
+            }
+        }
+    }
+
+    fn nodes_delta(&mut self, delta: Delta<NodeRecord>, effects: &mut Effects) {
+        let changed = match delta {
+            Delta::Apply(record) => {
+                let old = self.nodes.get(&record.name);
+                let changed = translate::node(&record) != old.and_then(translate::node);
+                self.nodes.insert(record.name.clone(), record);
+                changed
+            }
+            Delta::Delete(path) => self.nodes.remove(&path.name).as_ref().and_then(translate::node).is_some(),
+            Delta::Reset(records) => {
+                self.nodes = records.into_iter().map(|r| (r.name.clone(), r)).collect();
+                true
+            }
+        };
+        if !changed {
+            return;
+        }
+        let nodes: Vec<Node> = self.nodes.values().filter_map(translate::node).collect();
+        if nodes == self.node_set.nodes {
+            return;
+        }
+        self.node_set = Arc::new(NodeSet { nodes });
+        let mut hasher = DefaultHasher::new();
+        self.node_set.hash(&mut hasher);
+        self.node_hash = hasher.finish();
+        if self.wants.nodes {
+            effects.dirty.extend(self.members.keys().map(|key| (key.clone(), Cause::Nodes)));
+        }
+    }
+
+    fn slices_delta(&mut self, delta: Delta<SliceRecord>, effects: &mut Effects) {
+        let mut touched = BTreeSet::new();
+        match delta {
+            Delta::Apply(record) => {
+                if self.slices.get(&record.path) == Some(&record) {
+                    return;
+                }
+                if let Some(old) = self.slices.get(&record.path) {
+                    touched.insert(self.unlink_slice(&old.clone()));
+                }
+                let service = Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
+                self.slices_of.entry(service.clone()).or_default().insert(record.path.clone());
+                self.slices.insert(record.path.clone(), record);
+                touched.insert(service);
+            }
+            Delta::Delete(path) => {
+                if let Some(old) = self.slices.remove(&path) {
+                    touched.insert(self.unlink_slice(&old));
+                }
+            }
+            Delta::Reset(records) => {
+                touched.extend(self.slices_of.drain().map(|(service, _)| service));
+                self.slices.clear();
+                for record in records {
+                    let service = Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
+                    self.slices_of.entry(service.clone()).or_default().insert(record.path.clone());
+                    self.slices.insert(record.path.clone(), record);
+                    touched.insert(service);
+                }
+            }
+        }
+        for service in touched {
+            if let Some(key) = self.key_of_member.get(&MemberId::Service(service)) {
+                effects.dirty.push((key.clone(), Cause::Endpoints));
+            }
+        }
+    }
+
+    fn unlink_slice(&mut self, slice: &SliceRecord) -> Path {
+        let service = Path { namespace: slice.path.namespace.clone(), name: slice.service.clone() };
+        if let Some(paths) = self.slices_of.get_mut(&service) {
+            paths.remove(&slice.path);
+            if paths.is_empty() {
+                self.slices_of.remove(&service);
+            }
+        }
+        service
+    }
+
+    fn secrets_delta(&mut self, delta: Delta<SecretRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                let path = record.path.clone();
+                if self.secrets.insert(path.clone(), record.clone()).as_ref() != Some(&record) {
+                    self.touch_users(&MemberOrSecret::Secret(path), effects);
+                }
+            }
+            Delta::Delete(path) => {
+                if self.secrets.remove(&path).is_some() {
+                    self.touch_users(&MemberOrSecret::Secret(path), effects);
+                }
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<Path> = records.iter().map(|r| r.path.clone()).collect();
+                let gone: Vec<Path> = self.secrets.keys().filter(|p| !present.contains(p)).cloned().collect();
+                for path in gone {
+                    self.secrets_delta(Delta::Delete(path), effects);
+                }
+                for record in records {
+                    self.secrets_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    fn namespaces_delta(&mut self, delta: Delta<NamespaceRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                if self.namespaces.get(&record.name) == Some(&record.labels) {
+                    return;
+                }
+                self.namespaces.insert(record.name.clone(), record.labels);
+                self.touch_namespace(&record.name, effects);
+            }
+            Delta::Delete(path) => {
+                self.namespaces.remove(&path.name);
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<String> = records.iter().map(|r| r.name.clone()).collect();
+                self.namespaces.retain(|name, _| present.contains(name));
+                for record in records {
+                    self.namespaces_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    fn touch_namespace(&mut self, namespace: &str, effects: &mut Effects) {
+        let services: Vec<Path> = self.services.keys().filter(|p| p.namespace == namespace).cloned().collect();
+        for path in services {
+            self.place_service(&path, Cause::Facts, effects);
+        }
+        let ingresses: Vec<Path> = self.ingresses.keys().filter(|p| p.namespace == namespace).cloned().collect();
+        for path in ingresses {
+            self.place_ingress(&path, Cause::Facts, effects);
+        }
+    }
+
+    fn own_delta(&mut self, kind: &'static str, delta: Delta<OwnObject>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(object) => {
+                let path = Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
+                let old = self.own.insert((kind.to_owned(), path), object.clone());
+                // A status that we or others wrote changes no decision.
+                effects.facts |= old.is_none_or(|old| {
+                    (&old.object, &old.spec, &old.labels) != (&object.object, &object.spec, &object.labels)
+                });
+            }
+            Delta::Delete(path) => {
+                effects.facts |= self.own.remove(&(kind.to_owned(), path)).is_some();
+            }
+            Delta::Reset(objects) => {
+                self.own.retain(|(k, _), _| k != kind);
+                for object in objects {
+                    let path = Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
+                    self.own.insert((kind.to_owned(), path), object);
+                }
+                effects.facts = true;
+            }
+        }
+    }
+}
+
+/// Equal in all that decisions or our writes depend on.
+fn same_service(old: &ServiceRecord, new: &ServiceRecord) -> bool {
+    let mut comparable = new.clone();
+    comparable.meta.resource_version.clone_from(&old.meta.resource_version);
+    *old == comparable
+}
+
+fn matches_uid(key: &LbKey, uid: &str) -> bool {
+    match &key.owner {
+        causeway_api::Owner::Object(o) => o.uid == uid,
+        causeway_api::Owner::Group(_) => true,
+    }
+}
+
+fn uses(ingress: &IngressRecord) -> Vec<MemberOrSecret> {
+    let path = |name: &str| Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
+    let backends = ingress.rules.iter().flat_map(|r| r.paths.iter().map(|p| &p.backend)).chain(&ingress.default_backend);
+    let services = backends.filter_map(|b| match b {
+        BackendRef::Service { name, .. } => Some(MemberOrSecret::Service(path(name))),
+        BackendRef::Resource(_) => None,
+    });
+    let secrets = ingress.tls.iter().filter_map(|t| Some(MemberOrSecret::Secret(path(t.secret.as_deref()?))));
+    services.chain(secrets).collect()
+}
+
