@@ -9,4 +9,7 @@
 //! ```
 
 pub mod kinds;
+pub mod names;
+pub mod pool;
+pub mod range;
 pub mod selector;

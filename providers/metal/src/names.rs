@@ -1,0 +1,54 @@
+//! MetalLB's names that users and their tools know: annotations, Event reasons, labels of status objects. And the reasons of our own.
+
+/// Prefix of the annotations.
+pub const ANNOTATION_PREFIX: &str = "metallb.io/";
+/// Prefix of the annotations before MetalLB 0.14; still read.
+pub const ANNOTATION_PREFIX_DEPRECATED: &str = "metallb.universe.tf/";
+/// Annotation that we write beside the status: name of the pool that the addresses come from.
+pub const ANNOTATION_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
+
+/// Label of status objects: the node that wrote it.
+pub const LABEL_NODE: &str = "metallb.io/node";
+/// Label of status objects: name of the Service.
+pub const LABEL_SERVICE_NAME: &str = "metallb.io/service-name";
+/// Label of status objects: namespace of the Service.
+pub const LABEL_SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
+
+/// Namespace that MetalLB's kinds are read from unless told otherwise.
+pub const DEFAULT_CONFIG_NAMESPACE: &str = "metallb-system";
+
+/// Event reasons of MetalLB's controller and speaker; tools parse some of them.
+pub mod events {
+    /// Normal: `Assigned IP …` or `Assigned additional IP …`.
+    pub const ALLOCATED: &str = "IPAllocated";
+    /// Normal: the addresses that the Service has are not allowed any more; others are looked for.
+    pub const CLEARED: &str = "ClearAssignment";
+    /// Normal: `PreferDualStack` got only one family.
+    pub const ADDITIONAL_FAILED: &str = "AdditionalAssignFailed";
+    /// Normal, from the speaker: `announcing from node "…" with protocol "layer2"`.
+    pub const NODE_ASSIGNED: &str = "nodeAssigned";
+    /// Warning: no address could be had.
+    pub const ALLOCATION_FAILED: &str = "AllocationFailed";
+    /// Warning: the addresses asked for are not addresses.
+    pub const REQUEST_INVALID: &str = "LoadBalancerFailed";
+    /// Warning: `RequireDualStack` with fewer than two cluster IPs. MetalLB's reason is not CamelCase.
+    pub const NOT_ENOUGH_CLUSTER_IPS: &str = "not enough clusterips";
+    /// Warning: the cluster IPs are of no known family mix.
+    pub const CLUSTER_IPS_FAMILY: &str = "noclusterIPsIPFamily";
+    /// Warning: an annotation with the old prefix is used.
+    pub const DEPRECATED_ANNOTATION: &str = "deprecatedAnnotation";
+    /// Warning, from the speaker: an address cannot be announced from the node that should.
+    pub const ANNOUNCE_FAILED: &str = "announceFailed";
+}
+
+/// Reasons of our own for what is wrong with pools and advertisements.
+pub mod reasons {
+    /// The spec of a pool cannot be used.
+    pub const INVALID_POOL: &str = "InvalidPool";
+    /// A pool overlaps an older one.
+    pub const OVERLAPPING_POOLS: &str = "OverlappingPools";
+    /// The spec of an L2Advertisement cannot be used.
+    pub const INVALID_ADVERTISEMENT: &str = "InvalidAdvertisement";
+    /// An address that a Service has is in no pool any more.
+    pub const OUTSIDE_POOLS: &str = "AddressOutsidePools";
+}
