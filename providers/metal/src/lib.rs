@@ -8,6 +8,10 @@
 //! L2Advertisement --> advertisement --> candidates --> election --> announce                      in each speaker
 //! ```
 
+pub mod advertisement;
+pub mod announce;
+pub mod candidates;
+pub mod election;
 pub mod kinds;
 pub mod names;
 pub mod pool;
