@@ -12,8 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use causeway_api::{
-    EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, Node, NodeSet, ObjectRef, OwnObject, OwnObjects, Problem,
-    TrafficPolicy, Wants, names,
+    Capabilities, EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, Node, NodeSet, ObjectRef, OwnObject, OwnObjects,
+    Problem, TrafficPolicy, Wants, names,
 };
 
 use super::records::{
@@ -21,7 +21,20 @@ use super::records::{
     SliceRecord, Strings, Update,
 };
 use crate::engine::queue::Cause;
-use crate::translate::{self, IngressContext, Rules, ServiceContext};
+use crate::translate::{self, ClassRules, ClusterHealth, IngressContext, LbContext, ServiceContext};
+
+/// What the index judges by.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whose Services are ours.
+    pub classes: ClassRules,
+    /// What the provider can do.
+    pub capabilities: Capabilities,
+    /// What it wants to be told.
+    pub wants: Wants,
+    /// `--cluster-policy-health-check`.
+    pub cluster_health: ClusterHealth,
+}
 
 /// Which load balancer a member belongs to: the provider's pure function.
 pub type KeyOf = Arc<dyn Fn(&Member) -> LbKey + Send + Sync>;
@@ -117,8 +130,7 @@ enum MemberId {
 
 /// The index.
 pub struct Index {
-    rules: Arc<Rules>,
-    wants: Wants,
+    rules: Rules,
     key_of: KeyOf,
     services: HashMap<Path, Arc<ServiceRecord>>,
     ingresses: HashMap<Path, Arc<IngressRecord>>,
@@ -149,10 +161,9 @@ enum MemberOrSecret {
 impl Index {
     /// An empty index.
     #[must_use]
-    pub fn new(rules: Arc<Rules>, wants: Wants, key_of: KeyOf) -> Self {
+    pub fn new(rules: Rules, key_of: KeyOf) -> Self {
         Self {
             rules,
-            wants,
             key_of,
             services: HashMap::new(),
             ingresses: HashMap::new(),
@@ -240,8 +251,14 @@ impl Index {
             let age = |s: &MemberState| (s.record.meta().created, s.record.meta().path());
             age(a).cmp(&age(b))
         });
-        let nodes = if self.wants.nodes { Arc::clone(&self.node_set) } else { Arc::default() };
-        let (lb, found) = translate::load_balancer(key.clone(), wanted, nodes);
+        let nodes = if self.rules.wants.nodes { Arc::clone(&self.node_set) } else { Arc::default() };
+        let secret = |path: &Path| self.secrets.get(path).map(|s| s.version.clone());
+        let context = LbContext {
+            capabilities: &self.rules.capabilities,
+            nodes,
+            secrets: self.rules.wants.secrets.then_some(&secret as _),
+        };
+        let (lb, found) = translate::load_balancer(key.clone(), wanted, &context);
         problems.extend(found);
         let inputs = self.inputs(&lb);
         Snapshot { lb, problems, members: states, inputs }
@@ -262,7 +279,7 @@ impl Index {
             (&member.namespace_labels, &member.spec, member.created).hash(&mut hasher);
         }
         lb.body.hash(&mut hasher);
-        if self.wants.nodes {
+        if self.rules.wants.nodes {
             self.node_hash.hash(&mut hasher);
         }
         hasher.finish()
@@ -284,11 +301,11 @@ impl Index {
     }
 
     fn service_wanted(&self, record: &ServiceRecord) -> bool {
-        self.rules.l4 && !record.meta.deleting && record.load_balancer && self.rules.classes.owns_service(record)
+        self.rules.capabilities.l4 && !record.meta.deleting && record.load_balancer && self.rules.classes.owns_service(record)
     }
 
     fn ingress_wanted(&self, record: &IngressRecord) -> bool {
-        self.rules.l7 && !record.meta.deleting && self.rules.classes.owns_ingress(record, self.classes.values())
+        self.rules.capabilities.l7 && !record.meta.deleting && self.owns_ingress(record)
     }
 
     /// A Service that wants no load balancer of ours (any more), but carries the finalizer. The finalizer is upstream's, so it alone does
@@ -309,42 +326,37 @@ impl Index {
         match record {
             Record::Service(service) => {
                 let context = ServiceContext {
-                    rules: &self.rules,
+                    capabilities: &self.rules.capabilities,
+                    cluster_health: self.rules.cluster_health,
                     endpoints: self.endpoints(service),
                     namespace_labels: self.namespace_labels(&service.meta.namespace),
                 };
-                translate::service_member(service, context)
+                translate::service_member(service, &context)
             }
             Record::Ingress(ingress) => {
-                let service = |name: &str| {
-                    let path = Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
-                    self.services.get(&path).map(Arc::as_ref)
-                };
-                let secret = |name: &str| {
-                    let path = Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
-                    self.secrets.get(&path)
-                };
+                let services = |path: &Path| self.services.get(path).map(Arc::as_ref);
                 let context = IngressContext {
-                    rules: &self.rules,
-                    service: &service,
-                    secret: self.wants.secrets.then_some(&secret as _),
-                    class: translate::ingress_class(ingress, self.classes.values()),
+                    class: translate::ingress_class(ingress, self.classes.values()).map(str::to_owned),
+                    services: &services,
+                    needs_node_ports: self.rules.capabilities.needs_node_ports,
+                    cluster_health: self.rules.cluster_health,
                     namespace_labels: self.namespace_labels(&ingress.meta.namespace),
                 };
-                translate::ingress_member(ingress, context)
+                translate::ingress_member(ingress, &context)
             }
         }
     }
 
-    fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
-        if !self.wants.namespace_labels {
-            return BTreeMap::new();
-        }
-        self.namespaces.get(namespace).map(|labels| BTreeMap::clone(labels)).unwrap_or_default()
+    fn owns_ingress(&self, record: &IngressRecord) -> bool {
+        translate::owned_ingress_class(record, self.classes.values()).is_some()
+    }
+
+    fn namespace_labels(&self, namespace: &str) -> Strings {
+        if self.rules.wants.namespace_labels { self.namespaces.get(namespace).cloned().unwrap_or_default() } else { Strings::default() }
     }
 
     fn endpoints(&self, service: &ServiceRecord) -> Endpoints {
-        let wanted = match self.wants.endpoints {
+        let wanted = match self.rules.wants.endpoints {
             EndpointDetail::None => false,
             EndpointDetail::Local => service.traffic_policy == TrafficPolicy::Local,
             EndpointDetail::All => true,
@@ -421,11 +433,11 @@ impl Index {
                     Some((self.key_of)(&member))
                 })
             } else {
-                if !self.rules.l7
+                if !self.rules.capabilities.l7
                     && !record.meta.deleting
-                    && self.rules.classes.owns_ingress(&record, self.classes.values())
+                    && self.owns_ingress(&record)
                 {
-                    effects.problems.push(translate::ingress_unsupported(&record, &self.rules));
+                    effects.problems.push(unsupported(&record));
                 }
                 None
             }
@@ -556,11 +568,11 @@ impl Index {
         let changed = match delta {
             Delta::Apply(record) => {
                 let old = self.nodes.get(&record.name);
-                let changed = translate::node(&record) != old.and_then(translate::node);
+                let changed = node(&record) != old.and_then(node);
                 self.nodes.insert(record.name.clone(), record);
                 changed
             }
-            Delta::Delete(path) => self.nodes.remove(&path.name).as_ref().and_then(translate::node).is_some(),
+            Delta::Delete(path) => self.nodes.remove(&path.name).as_ref().and_then(node).is_some(),
             Delta::Reset(records) => {
                 self.nodes = records.into_iter().map(|r| (r.name.clone(), r)).collect();
                 true
@@ -569,15 +581,15 @@ impl Index {
         if !changed {
             return;
         }
-        let nodes: Vec<Node> = self.nodes.values().filter_map(translate::node).collect();
-        if nodes == self.node_set.nodes {
+        let nodes = translate::node_set(self.nodes.values());
+        if nodes == *self.node_set {
             return;
         }
-        self.node_set = Arc::new(NodeSet { nodes });
+        self.node_set = Arc::new(nodes);
         let mut hasher = DefaultHasher::new();
         self.node_set.hash(&mut hasher);
         self.node_hash = hasher.finish();
-        if self.wants.nodes {
+        if self.rules.wants.nodes {
             effects.dirty.extend(self.members.keys().map(|key| (key.clone(), Cause::Nodes)));
         }
     }
@@ -713,6 +725,21 @@ impl Index {
             }
         }
     }
+}
+
+/// What a node is to load balancers, if it is eligible.
+fn node(record: &NodeRecord) -> Option<Node> {
+    translate::node_set([record]).nodes.pop()
+}
+
+/// An Ingress of our class where no Ingress is served.
+fn unsupported(record: &IngressRecord) -> Problem {
+    Problem::warning(
+        record.object(),
+        "spec.ingressClassName",
+        names::events::UNSUPPORTED,
+        "this provider serves no Ingresses; use a Service of type LoadBalancer, or an IngressClass of another controller",
+    )
 }
 
 /// Equal in all that decisions or our writes depend on.

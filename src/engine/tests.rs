@@ -1,0 +1,1 @@
+//! The engine over a cloud and a cluster in memory.
