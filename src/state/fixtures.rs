@@ -9,7 +9,8 @@ use causeway_api::{
 };
 
 use super::records::{
-    BackendRef, ClassRecord, IngressRecord, Meta, NodeRecord, PathRecord, RuleRecord, ServiceRecord, Strings, TlsRecord,
+    BackendRef, ClassRecord, IngressRecord, Meta, NodeRecord, PathRecord, RuleRecord, ServiceRecord, Strings,
+    TlsRecord,
 };
 
 /// A provider that serves all and needs NodePorts.
@@ -52,7 +53,8 @@ macro_rules! with_meta {
             #[must_use]
             pub fn named(mut self, namespace: &str, name: &str) -> Self {
                 let kept = self.meta;
-                self.meta = Meta { labels: kept.labels, annotations: kept.annotations, ..meta(namespace, name) };
+                self.meta =
+                    Meta { labels: kept.labels, annotations: kept.annotations, ..meta(namespace, name) };
                 self.meta.created = kept.created;
                 self
             }
@@ -258,8 +260,7 @@ impl IngressRecord {
     /// Default backend.
     #[must_use]
     pub fn default_backend(mut self, service: &str, port: &str) -> Self {
-        self.default_backend =
-            Some(BackendRef::Service { name: service.to_owned(), port: port.to_owned() });
+        self.default_backend = Some(BackendRef::Service { name: service.to_owned(), port: port.to_owned() });
         self
     }
 
