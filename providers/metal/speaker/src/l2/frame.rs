@@ -1,0 +1,75 @@
+//! Link-layer addresses, and frames that live on the stack. Pure.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// ff:ff:ff:ff:ff:ff.
+    pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
+
+    /// Whether this can be the address of one station: not all zero, and without the group bit (IEEE 802-2014 §8.2.2).
+    pub fn is_station(self) -> bool {
+        self.0 != [0; 6] && self.0[0] & 1 == 0
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f] = self.0;
+        write!(formatter, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl Serialize for MacAddr {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The longest frame we send: a neighbour advertisement with one link-layer option
+/// (14 + 40 + 24 + 8 octets; RFC 4861 §4.4, §4.6.1).
+const CAPACITY: usize = 86;
+
+/// A frame to send, Ethernet header included. Kept in place, so that answering allocates nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    octets: [u8; CAPACITY],
+    length: usize,
+}
+
+impl Frame {
+    pub(super) fn new() -> Self {
+        Frame { octets: [0; CAPACITY], length: 0 }
+    }
+
+    /// Appends octets. The callers' layouts are fixed and fit; what would not is cut off.
+    pub(super) fn push(&mut self, octets: &[u8]) {
+        let room = &mut self.octets[self.length..];
+        let taken = octets.len().min(room.len());
+        debug_assert_eq!(taken, octets.len(), "a frame of ours exceeds {CAPACITY} octets");
+        room[..taken].copy_from_slice(&octets[..taken]);
+        self.length += taken;
+    }
+
+    /// What goes onto the wire.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Frame({:02x?})", self.as_slice())
+    }
+}
