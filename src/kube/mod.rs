@@ -1,1 +1,27 @@
 //! Everything that talks to the API server: watches, lease, status, Events. All I/O towards Kubernetes is here.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`types`], [`records`], [`parse`] | pure: what the API server says, as compact records |
+//! | [`watch`] | I/O: one watcher per kind, feeding one channel |
+
+pub mod parse;
+pub mod records;
+pub mod types;
+pub mod watch;
+
+/// An error with all its causes, for one line: what a person needs is often in the last.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Many errors repeat their cause in their own text.
+        if !out.contains(&text) {
+            out.push_str(": ");
+            out.push_str(&text);
+        }
+        next = cause.source();
+    }
+    out
+}
