@@ -71,7 +71,11 @@ pub struct EventNote {
 /// Kubernetes, as the engine needs it.
 pub trait Cluster: Send + Sync + 'static {
     /// Brings an object to what it shall carry, in one conditional write of its status subresource, or none at all.
-    fn write(&self, record: &Record, want: &Wanted) -> impl Future<Output = Result<Written, ClusterError>> + Send;
+    fn write(
+        &self,
+        record: &Record,
+        want: &Wanted,
+    ) -> impl Future<Output = Result<Written, ClusterError>> + Send;
     /// Writes the status of one of the provider's own objects, if it differs.
     fn write_own(&self, status: &OwnStatus) -> impl Future<Output = Result<Written, ClusterError>> + Send;
     /// Whether the object with exactly this uid exists now: a live read, never a cache. Namespace and name may be unknown (empty).

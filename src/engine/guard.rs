@@ -10,10 +10,16 @@ const WINDOW: Duration = Duration::from_secs(3600);
 pub struct DeletionGuard {
     recent: VecDeque<Duration>,
     /// `--confirm-mass-delete`: the user has looked and says yes.
-    pub confirmed: bool,
+    confirmed: bool,
 }
 
 impl DeletionGuard {
+    /// A guard; a confirmed one lets everything pass.
+    #[must_use]
+    pub fn new(confirmed: bool) -> Self {
+        Self { confirmed, ..Self::default() }
+    }
+
     /// May one more of `total` load balancers be deleted now? If so it is counted.
     pub fn allow(&mut self, total: usize, now: Duration) -> bool {
         while self.recent.front().is_some_and(|at| *at + WINDOW <= now) {
@@ -63,8 +69,8 @@ mod tests {
         assert!(guard.allow(5, MIN(60)));
         let mut guard = DeletionGuard::default();
         assert_eq!((0..1000).filter(|_| guard.allow(500, MIN(0))).count(), 50);
-        guard.confirmed = true;
-        assert!(guard.allow(500, MIN(0)));
+        let mut guard = DeletionGuard::new(true);
+        assert_eq!((0..1000).filter(|_| guard.allow(500, MIN(0))).count(), 1000);
     }
 
     #[test]

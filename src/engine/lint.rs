@@ -173,8 +173,14 @@ mod tests {
         assert!(lint(&good, EXISTING).is_empty());
         assert_eq!(lint(&good[1..], EXISTING).len(), 1);
         assert_eq!(lint(&good[..2], EXISTING).len(), 1);
-        assert!(lint(&[change(Verb::Register, Mark::Ours, "80")], EXISTING).is_empty(), "targets are not hashed");
-        assert!(lint(&[change(Verb::Delete, Mark::Ours, "lb")], LintContext { removes: true, ..EXISTING }).is_empty());
+        assert!(
+            lint(&[change(Verb::Register, Mark::Ours, "80")], EXISTING).is_empty(),
+            "targets are not hashed"
+        );
+        assert!(
+            lint(&[change(Verb::Delete, Mark::Ours, "lb")], LintContext { removes: true, ..EXISTING })
+                .is_empty()
+        );
         assert!(lint(&good[2..], EXISTING).is_empty(), "finishing what a crash left");
     }
 }

@@ -80,15 +80,31 @@ impl Metrics {
     /// Registers everything; the registry's prefix is `causeway`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("syncs", "Syncs of load balancers, by what caused them", self.syncs.clone());
-        registry.register("sync_results", "How syncs ended: done, pending, or a class of error", self.results.clone());
+        registry.register(
+            "sync_results",
+            "How syncs ended: done, pending, or a class of error",
+            self.results.clone(),
+        );
         registry.register("changes", "Changes applied to the cloud, by verb", self.changes.clone());
         registry.register("sync_seconds", "Seconds that a sync took", self.seconds.clone());
         registry.register("queue_depth", "Load balancers that wait for a sync", self.queued.clone());
         registry.register("syncs_running", "Load balancers being synced", self.running.clone());
         registry.register("load_balancers", "Load balancers that are as wanted", self.load_balancers.clone());
-        registry.register("load_balancers_troubled", "Load balancers with a problem that a user must look at", self.troubled.clone());
-        registry.register("plans_refused", "Plans that the linter refused to apply", self.refused_plans.clone());
-        registry.register("orphans", "Load balancers in the cloud that carry our mark and that no object wants", self.orphans.clone());
+        registry.register(
+            "load_balancers_troubled",
+            "Load balancers with a problem that a user must look at",
+            self.troubled.clone(),
+        );
+        registry.register(
+            "plans_refused",
+            "Plans that the linter refused to apply",
+            self.refused_plans.clone(),
+        );
+        registry.register(
+            "orphans",
+            "Load balancers in the cloud that carry our mark and that no object wants",
+            self.orphans.clone(),
+        );
         registry.register(
             "mass_delete_stopped",
             "1 while deleting orphans is stopped by the limit; see --confirm-mass-delete",

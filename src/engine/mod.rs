@@ -80,7 +80,7 @@ struct Facts<F> {
 
 /// The engine of one provider.
 pub struct Engine<P: CloudProvider, C: Cluster> {
-    provider: P,
+    provider: Arc<P>,
     cluster: C,
     config: EngineConfig,
     metrics: Metrics,
@@ -111,7 +111,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     /// An engine that does nothing until [`feed`](Self::feed) and [`lead`](Self::lead) run. `kinds` are the names of the watches whose
     /// first complete list must have come before anything is decided (see [`Engine::kind_of`]).
     pub fn new(
-        provider: P,
+        provider: Arc<P>,
         cluster: C,
         index: Index,
         kinds: impl IntoIterator<Item = String>,
@@ -128,7 +128,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             ledger: Mutex::default(),
             facts: Mutex::new(Facts { version: 0, facts: Arc::new(facts), told: Vec::new() }),
             inventory: Mutex::default(),
-            guard: Mutex::new(DeletionGuard { confirmed: config.confirm_mass_delete, ..DeletionGuard::default() }),
+            guard: Mutex::new(DeletionGuard::new(config.confirm_mass_delete)),
             orphans: Mutex::default(),
             orphans_to_remove: Mutex::default(),
             missing: watch::Sender::new(kinds.into_iter().collect()),
@@ -273,8 +273,11 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         if self.config.dry_run {
             return;
         }
-        let message =
-            if problem.field.is_empty() { problem.message.clone() } else { format!("{}: {}", problem.field, problem.message) };
+        let message = if problem.field.is_empty() {
+            problem.message.clone()
+        } else {
+            format!("{}: {}", problem.field, problem.message)
+        };
         self.cluster.event(EventNote {
             object: problem.object.clone(),
             warning: true,
@@ -436,7 +439,8 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
 
     /// Writes the status of own objects after something changed, at most five times a second.
     async fn own_statuses(&self, fence: &Fence, stop: &CancellationToken) {
-        let mut written: std::collections::HashMap<ObjectRef, serde_json::Value> = std::collections::HashMap::new();
+        let mut written: std::collections::HashMap<ObjectRef, serde_json::Value> =
+            std::collections::HashMap::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

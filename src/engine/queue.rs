@@ -32,7 +32,8 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, most urgent first.
-    pub const ALL: [Self; 6] = [Self::User, Self::Endpoints, Self::Facts, Self::Retry, Self::Nodes, Self::Resync];
+    pub const ALL: [Self; 6] =
+        [Self::User, Self::Endpoints, Self::Facts, Self::Retry, Self::Nodes, Self::Resync];
 
     /// As a metric label.
     #[must_use]
@@ -144,7 +145,8 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
                 break;
             }
             let (due, key) = self.delayed.pop_first()?;
-            let cause = self.entries.get(&key).and_then(|e| e.pending).map_or(Cause::Resync, |(_, cause)| cause);
+            let cause =
+                self.entries.get(&key).and_then(|e| e.pending).map_or(Cause::Resync, |(_, cause)| cause);
             self.ready.entry(cause).or_default().insert((due, key));
         }
         let cause = *self.ready.iter().find(|(_, keys)| !keys.is_empty())?.0;

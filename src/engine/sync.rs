@@ -150,7 +150,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 return Ok(Converged { statuses, problems, changed, freed });
             }
             if round >= MAX_ROUNDS {
-                return Err(CloudError::Conflict(format!("still {} changes to make after {round} plans", plan.changes.len())));
+                return Err(CloudError::Conflict(format!(
+                    "still {} changes to make after {round} plans",
+                    plan.changes.len()
+                )));
             }
             let infos: Vec<_> = plan.changes.iter().map(PlannedChange::info).collect();
             let violations = lint(&infos, plan.context);
@@ -190,12 +193,19 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             object,
             "",
             "PlanRefused",
-            format!("the plan was not applied because it could do harm: {text}. Please report this with the output of `causeway plan`."),
+            format!(
+                "the plan was not applied because it could do harm: {text}. Please report this with the output of `causeway plan`."
+            ),
         )))
     }
 
     /// The finalizer is there before the first write to the cloud (KEP-1959).
-    async fn finalizers_first(&self, snapshot: &Snapshot, versions: &mut Versions, fence: &Fence) -> Result<(), CloudError> {
+    async fn finalizers_first(
+        &self,
+        snapshot: &Snapshot,
+        versions: &mut Versions,
+        fence: &Fence,
+    ) -> Result<(), CloudError> {
         for member in snapshot.members.iter().filter(|m| m.wanted && !m.record.has_finalizer()) {
             fence.check()?;
             let want = Wanted { finalizer: Some(true), ..Wanted::default() };
@@ -205,7 +215,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 }
                 Written::Unchanged => {}
                 Written::Conflict | Written::Gone => {
-                    return Err(CloudError::Conflict(format!("{} changed meanwhile", member.record.object())));
+                    return Err(CloudError::Conflict(format!(
+                        "{} changed meanwhile",
+                        member.record.object()
+                    )));
                 }
             }
             self.note(&member.record.object(), names::events::ENSURING, "Ensuring load balancer");
@@ -240,7 +253,11 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 Ok(_) => {}
                 Err(error) => {
                     warn!(%object, %error, "its status cannot be written");
-                    verdict = if matches!(error, ClusterError::Transient(_)) { Verdict::Backoff } else { Verdict::Invalid };
+                    verdict = if matches!(error, ClusterError::Transient(_)) {
+                        Verdict::Backoff
+                    } else {
+                        Verdict::Invalid
+                    };
                 }
             }
         }
@@ -279,7 +296,9 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         }
         let record = at_version(&member.record, versions);
         let written = self.cluster.write(&record, &want).await?;
-        if matches!(written, Written::Written(_)) && status.ingress.as_ref().is_some_and(|i| *i != current(&member.record)) {
+        if matches!(written, Written::Written(_))
+            && status.ingress.as_ref().is_some_and(|i| *i != current(&member.record))
+        {
             for note in &status.notes {
                 self.note(&object, &note.reason, note.message.clone());
             }
@@ -296,8 +315,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let mut want = Wanted { finalizer: Some(false), ..Wanted::default() };
         if !member.record.meta().deleting {
             want.ingress = Some(Vec::new());
-            want.remove_conditions = vec![names::CONDITION_READY.to_owned(), names::CONDITION_PORTS_ERROR.to_owned()];
-            want.annotations = self.provider.own_annotations().iter().map(|name| ((*name).to_owned(), None)).collect();
+            want.remove_conditions =
+                vec![names::CONDITION_READY.to_owned(), names::CONDITION_PORTS_ERROR.to_owned()];
+            want.annotations =
+                self.provider.own_annotations().iter().map(|name| ((*name).to_owned(), None)).collect();
         }
         if self.config.dry_run {
             return Ok(Written::Unchanged);
@@ -312,9 +333,13 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     /// Problems become Events, once each; one that the object's condition says already (before a restart) is not said again.
     fn tell(&self, key: &LbKey, snapshot: &Snapshot, problems: &[Problem]) {
         for problem in lock(&self.ledger).tell(key, problems) {
-            let said = snapshot.members.iter().filter(|m| m.record.object() == problem.object).any(|m| match &m.record {
-                Record::Service(s) => s.conditions.iter().any(|c| !c.status && c.message.contains(&problem.message)),
-                Record::Ingress(_) => false,
+            let said = snapshot.members.iter().filter(|m| m.record.object() == problem.object).any(|m| {
+                match &m.record {
+                    Record::Service(s) => {
+                        s.conditions.iter().any(|c| !c.status && c.message.contains(&problem.message))
+                    }
+                    Record::Ingress(_) => false,
+                }
             });
             if !said {
                 info!(object = %problem.object, field = problem.field, reason = problem.reason, "{}", problem.message);
@@ -349,7 +374,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             }
             CloudError::Transient(why) => {
                 warn!(%key, why, "{doing} failed, will be tried again");
-                (Verdict::Backoff, self.about_all(snapshot, event, &format!("Error {doing} load balancer: {why}")))
+                (
+                    Verdict::Backoff,
+                    self.about_all(snapshot, event, &format!("Error {doing} load balancer: {why}")),
+                )
             }
         };
         let problems: Vec<Problem> = said.into_iter().collect();
@@ -364,7 +392,13 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     }
 
     /// The Ready condition of members that are not served yet, with the reason. A member that is served keeps what it has.
-    async fn say_pending(&self, snapshot: &Snapshot, problems: &[Problem], versions: &Versions, fence: &Fence) {
+    async fn say_pending(
+        &self,
+        snapshot: &Snapshot,
+        problems: &[Problem],
+        versions: &Versions,
+        fence: &Fence,
+    ) {
         if self.config.dry_run || problems.is_empty() {
             return;
         }
@@ -394,14 +428,23 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
 
 /// The condition that says whether a Service is served.
 fn ready(object: &ObjectRef, status: &MemberStatus, problems: &[Problem]) -> Condition {
-    let mine: Vec<&Problem> = problems.iter().filter(|p| p.object == *object && p.severity == Severity::Error).collect();
+    let mine: Vec<&Problem> =
+        problems.iter().filter(|p| p.object == *object && p.severity == Severity::Error).collect();
     let (ok, reason, message) = match (mine.first(), &status.ingress) {
         (Some(first), _) => {
-            let text = |p: &Problem| if p.field.is_empty() { p.message.clone() } else { format!("{}: {}", p.field, p.message) };
+            let text = |p: &Problem| {
+                if p.field.is_empty() { p.message.clone() } else { format!("{}: {}", p.field, p.message) }
+            };
             (false, first.reason.clone(), mine.iter().map(|p| text(p)).collect::<Vec<_>>().join("; "))
         }
-        (None, Some(ingress)) if !ingress.is_empty() => (true, SERVING.to_owned(), "The load balancer serves this Service.".to_owned()),
-        (None, _) => (false, PROVISIONING.to_owned(), "The load balancer is being made; no action is needed.".to_owned()),
+        (None, Some(ingress)) if !ingress.is_empty() => {
+            (true, SERVING.to_owned(), "The load balancer serves this Service.".to_owned())
+        }
+        (None, _) => (
+            false,
+            PROVISIONING.to_owned(),
+            "The load balancer is being made; no action is needed.".to_owned(),
+        ),
     };
     Condition { kind: names::CONDITION_READY.to_owned(), status: ok, reason, message }
 }
@@ -461,4 +504,3 @@ fn verb(verb: &Verb) -> &'static str {
         Verb::MarkApplied => "mark-applied",
     }
 }
-

@@ -12,13 +12,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use causeway_api::{
-    Capabilities, EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, Node, NodeSet, ObjectRef, OwnObject, OwnObjects,
-    Problem, TrafficPolicy, Wants, names,
+    Capabilities, EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, Node, NodeSet, ObjectRef,
+    OwnObject, OwnObjects, Problem, TrafficPolicy, Wants, names,
 };
 
 use super::records::{
-    BackendRef, ClassRecord, Delta, IngressRecord, NamespaceRecord, NodeRecord, Path, SecretRecord, ServiceRecord,
-    SliceRecord, Strings, Update,
+    BackendRef, ClassRecord, Delta, IngressRecord, NamespaceRecord, NodeRecord, Path, SecretRecord,
+    ServiceRecord, SliceRecord, Strings, Update,
 };
 use crate::engine::queue::Cause;
 use crate::translate::{self, ClassRules, ClusterHealth, IngressContext, LbContext, ServiceContext};
@@ -264,6 +264,11 @@ impl Index {
         Snapshot { lb, problems, members: states, inputs }
     }
 
+    /// All Nodes, eligible or not, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
+        self.nodes.values()
+    }
+
     /// Number of load balancers, Services, Nodes known.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
@@ -301,7 +306,10 @@ impl Index {
     }
 
     fn service_wanted(&self, record: &ServiceRecord) -> bool {
-        self.rules.capabilities.l4 && !record.meta.deleting && record.load_balancer && self.rules.classes.owns_service(record)
+        self.rules.capabilities.l4
+            && !record.meta.deleting
+            && record.load_balancer
+            && self.rules.classes.owns_service(record)
     }
 
     fn ingress_wanted(&self, record: &IngressRecord) -> bool {
@@ -352,7 +360,11 @@ impl Index {
     }
 
     fn namespace_labels(&self, namespace: &str) -> Strings {
-        if self.rules.wants.namespace_labels { self.namespaces.get(namespace).cloned().unwrap_or_default() } else { Strings::default() }
+        if self.rules.wants.namespace_labels {
+            self.namespaces.get(namespace).cloned().unwrap_or_default()
+        } else {
+            Strings::default()
+        }
     }
 
     fn endpoints(&self, service: &ServiceRecord) -> Endpoints {
@@ -433,10 +445,7 @@ impl Index {
                     Some((self.key_of)(&member))
                 })
             } else {
-                if !self.rules.capabilities.l7
-                    && !record.meta.deleting
-                    && self.owns_ingress(&record)
-                {
+                if !self.rules.capabilities.l7 && !record.meta.deleting && self.owns_ingress(&record) {
                     effects.problems.push(unsupported(&record));
                 }
                 None
@@ -471,7 +480,8 @@ impl Index {
             }
             Delta::Reset(records) => {
                 let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
-                let gone: Vec<Path> = self.services.keys().filter(|p| !present.contains(p)).cloned().collect();
+                let gone: Vec<Path> =
+                    self.services.keys().filter(|p| !present.contains(p)).cloned().collect();
                 for path in gone {
                     self.services_delta(Delta::Delete(path), effects);
                 }
@@ -510,7 +520,8 @@ impl Index {
             }
             Delta::Reset(records) => {
                 let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
-                let gone: Vec<Path> = self.ingresses.keys().filter(|p| !present.contains(p)).cloned().collect();
+                let gone: Vec<Path> =
+                    self.ingresses.keys().filter(|p| !present.contains(p)).cloned().collect();
                 for path in gone {
                     self.ingresses_delta(Delta::Delete(path), effects);
                 }
@@ -554,7 +565,10 @@ impl Index {
             }
         }
         let essence = |classes: &BTreeMap<String, ClassRecord>| -> Vec<(String, String, bool, Option<i64>)> {
-            classes.values().map(|c| (c.meta.name.clone(), c.controller.clone(), c.default, c.meta.created)).collect()
+            classes
+                .values()
+                .map(|c| (c.meta.name.clone(), c.controller.clone(), c.default, c.meta.created))
+                .collect()
         };
         if essence(&before) != essence(&self.classes) {
             let paths: Vec<Path> = self.ingresses.keys().cloned().collect();
@@ -618,7 +632,8 @@ impl Index {
                 touched.extend(self.slices_of.drain().map(|(service, _)| service));
                 self.slices.clear();
                 for record in records {
-                    let service = Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
+                    let service =
+                        Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
                     self.slices_of.entry(service.clone()).or_default().insert(record.path.clone());
                     self.slices.insert(record.path.clone(), record);
                     touched.insert(service);
@@ -692,11 +707,13 @@ impl Index {
     }
 
     fn touch_namespace(&mut self, namespace: &str, effects: &mut Effects) {
-        let services: Vec<Path> = self.services.keys().filter(|p| p.namespace == namespace).cloned().collect();
+        let services: Vec<Path> =
+            self.services.keys().filter(|p| p.namespace == namespace).cloned().collect();
         for path in services {
             self.place_service(&path, Cause::Facts, effects);
         }
-        let ingresses: Vec<Path> = self.ingresses.keys().filter(|p| p.namespace == namespace).cloned().collect();
+        let ingresses: Vec<Path> =
+            self.ingresses.keys().filter(|p| p.namespace == namespace).cloned().collect();
         for path in ingresses {
             self.place_ingress(&path, Cause::Facts, effects);
         }
@@ -705,7 +722,8 @@ impl Index {
     fn own_delta(&mut self, kind: &'static str, delta: Delta<OwnObject>, effects: &mut Effects) {
         match delta {
             Delta::Apply(object) => {
-                let path = Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
+                let path =
+                    Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
                 let old = self.own.insert((kind.to_owned(), path), object.clone());
                 // A status that we or others wrote changes no decision.
                 effects.facts |= old.is_none_or(|old| {
@@ -718,7 +736,8 @@ impl Index {
             Delta::Reset(objects) => {
                 self.own.retain(|(k, _), _| k != kind);
                 for object in objects {
-                    let path = Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
+                    let path =
+                        Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
                     self.own.insert((kind.to_owned(), path), object);
                 }
                 effects.facts = true;
@@ -758,7 +777,8 @@ fn matches_uid(key: &LbKey, uid: &str) -> bool {
 
 fn uses(ingress: &IngressRecord) -> Vec<MemberOrSecret> {
     let path = |name: &str| Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
-    let backends = ingress.rules.iter().flat_map(|r| r.paths.iter().map(|p| &p.backend)).chain(&ingress.default_backend);
+    let backends =
+        ingress.rules.iter().flat_map(|r| r.paths.iter().map(|p| &p.backend)).chain(&ingress.default_backend);
     let services = backends.filter_map(|b| match b {
         BackendRef::Service { name, .. } => Some(MemberOrSecret::Service(path(name))),
         BackendRef::Resource(_) => None,
@@ -766,4 +786,3 @@ fn uses(ingress: &IngressRecord) -> Vec<MemberOrSecret> {
     let secrets = ingress.tls.iter().filter_map(|t| Some(MemberOrSecret::Secret(path(t.secret.as_deref()?))));
     services.chain(secrets).collect()
 }
-

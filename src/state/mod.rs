@@ -3,4 +3,6 @@
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod index;
+#[cfg(test)]
+mod index_tests;
 pub mod records;

@@ -1,1 +1,0 @@
-//! The engine over a cloud and a cluster in memory.

@@ -1,0 +1,240 @@
+//! A cluster in memory with the API server's semantics that matter here: resourceVersions and conflicts, finalizers and deletion,
+//! status emptied when the type changes, every write seen by the watch.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use causeway_api::{Condition, ObjectRef, OwnStatus, names};
+use tokio::sync::mpsc;
+
+use crate::engine::cluster::{Cluster, ClusterError, EventNote, Wanted, Written};
+use crate::state::index::Record;
+use crate::state::records::{Delta, NodeRecord, Path, ServiceRecord, Update};
+
+#[derive(Default)]
+struct State {
+    services: BTreeMap<Path, ServiceRecord>,
+    nodes: BTreeMap<String, NodeRecord>,
+    version: u64,
+    watchers: Vec<mpsc::UnboundedSender<Update>>,
+    events: Vec<EventNote>,
+    own: Vec<OwnStatus>,
+    /// The next writes answer a conflict although nothing changed (a faster writer).
+    conflicts: usize,
+    /// The next writes take effect, but the answer is lost.
+    lost: usize,
+}
+
+/// The cluster; clones are one cluster.
+#[derive(Clone, Default)]
+pub struct FakeCluster {
+    state: Arc<Mutex<State>>,
+    writes: Arc<AtomicUsize>,
+}
+
+impl FakeCluster {
+    fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        act(&mut self.state.lock().expect("no panic under the lock"))
+    }
+
+    /// A watch: the complete lists first, then every change.
+    pub fn watch(&self) -> mpsc::UnboundedReceiver<Update> {
+        let (tx, rx) = mpsc::unbounded_channel();
+        self.with(|state| {
+            let services = state.services.values().cloned().collect();
+            let nodes = state.nodes.values().cloned().collect();
+            tx.send(Update::Service(Delta::Reset(services))).expect("open");
+            tx.send(Update::Node(Delta::Reset(nodes))).expect("open");
+            tx.send(Update::Ingress(Delta::Reset(vec![]))).expect("open");
+            tx.send(Update::Class(Delta::Reset(vec![]))).expect("open");
+            tx.send(Update::Namespace(Delta::Reset(vec![]))).expect("open");
+            tx.send(Update::Slice(Delta::Reset(vec![]))).expect("open");
+            tx.send(Update::Secret(Delta::Reset(vec![]))).expect("open");
+            state.watchers.push(tx);
+        });
+        rx
+    }
+
+    /// A user creates or changes a Service.
+    pub fn put(&self, mut service: ServiceRecord) {
+        self.with(|state| {
+            state.version += 1;
+            let path = service.meta.path();
+            if let Some(old) = state.services.get(&path) {
+                service.meta.uid.clone_from(&old.meta.uid);
+                service.meta.finalizers.clone_from(&old.meta.finalizers);
+                service.ingress.clone_from(&old.ingress);
+                service.conditions.clone_from(&old.conditions);
+                if !service.load_balancer {
+                    service.ingress.clear();
+                    service.class = None;
+                }
+            } else {
+                service.meta.uid = format!("uid-{}", state.version);
+                service.meta.created = Some(i64::try_from(state.version).expect("small"));
+            }
+            service.meta.resource_version = state.version.to_string();
+            state.publish(service);
+        });
+    }
+
+    /// A user or a third party edits a Service in place.
+    pub fn edit(&self, namespace: &str, name: &str, edit: impl FnOnce(&mut ServiceRecord)) {
+        self.with(|state| {
+            state.version += 1;
+            let path = Path { namespace: namespace.into(), name: name.into() };
+            let mut service = state.services.get(&path).expect("exists").clone();
+            edit(&mut service);
+            service.meta.resource_version = state.version.to_string();
+            state.publish(service);
+        });
+    }
+
+    /// A user deletes a Service.
+    pub fn delete(&self, namespace: &str, name: &str) {
+        self.edit(namespace, name, |s| s.meta.deleting = true);
+    }
+
+    /// A node comes or changes.
+    pub fn put_node(&self, node: NodeRecord) {
+        self.with(|state| {
+            state.nodes.insert(node.name.clone(), node.clone());
+            state.send(&Update::Node(Delta::Apply(node)));
+        });
+    }
+
+    /// A Service as it is now.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<ServiceRecord> {
+        self.with(|state| {
+            state.services.get(&Path { namespace: namespace.into(), name: name.into() }).cloned()
+        })
+    }
+
+    /// All Services.
+    pub fn all(&self) -> Vec<ServiceRecord> {
+        self.with(|state| state.services.values().cloned().collect())
+    }
+
+    /// Events so far: reasons of those for one object.
+    pub fn reasons(&self, name: &str) -> Vec<String> {
+        self.with(|state| {
+            state.events.iter().filter(|e| e.object.name == name).map(|e| e.reason.clone()).collect()
+        })
+    }
+
+    /// Writes so far, Events not counted.
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// The next writes meet a conflict.
+    pub fn conflict_next(&self, writes: usize) {
+        self.with(|state| state.conflicts = writes);
+    }
+
+    /// The answers to the next writes are lost.
+    pub fn lose_next(&self, writes: usize) {
+        self.with(|state| state.lost = writes);
+    }
+}
+
+impl State {
+    fn send(&mut self, update: &Update) {
+        self.watchers.retain(|w| w.send(update.clone()).is_ok());
+    }
+
+    fn publish(&mut self, service: ServiceRecord) {
+        let path = service.meta.path();
+        if service.meta.deleting && service.meta.finalizers.is_empty() {
+            self.services.remove(&path);
+            self.send(&Update::Service(Delta::Delete(path)));
+        } else {
+            self.services.insert(path, service.clone());
+            self.send(&Update::Service(Delta::Apply(service)));
+        }
+    }
+}
+
+fn wanted_service(old: &ServiceRecord, want: &Wanted) -> ServiceRecord {
+    let mut new = old.clone();
+    match want.finalizer {
+        // The API server forbids new finalizers on an object that is being deleted.
+        Some(true) if !new.meta.deleting && !new.meta.finalizers.iter().any(|f| f == names::FINALIZER) => {
+            new.meta.finalizers.push(names::FINALIZER.to_owned());
+        }
+        Some(false) => new.meta.finalizers.retain(|f| f != names::FINALIZER),
+        _ => {}
+    }
+    if let Some(ingress) = &want.ingress
+        && new.load_balancer
+    {
+        new.ingress.clone_from(ingress);
+    }
+    let keep = |c: &Condition| {
+        !want.remove_conditions.contains(&c.kind) && !want.conditions.iter().any(|w| w.kind == c.kind)
+    };
+    new.conditions.retain(keep);
+    new.conditions.extend(want.conditions.iter().cloned());
+    new.conditions.sort();
+    let mut annotations = BTreeMap::clone(&new.meta.annotations);
+    for (name, value) in &want.annotations {
+        match value {
+            Some(value) => annotations.insert(name.clone(), value.clone()),
+            None => annotations.remove(name),
+        };
+    }
+    new.meta.annotations = Arc::new(annotations);
+    new
+}
+
+impl Cluster for FakeCluster {
+    async fn write(&self, record: &Record, want: &Wanted) -> Result<Written, ClusterError> {
+        let Record::Service(service) = record else {
+            return Err(ClusterError::Rejected("only Services here".into()));
+        };
+        // The writer compares with what it knows before it sends anything.
+        if wanted_service(service, want) == **service {
+            return Ok(Written::Unchanged);
+        }
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        self.with(|state| {
+            let path = service.meta.path();
+            let Some(there) = state.services.get(&path).filter(|s| s.meta.uid == service.meta.uid).cloned()
+            else {
+                return Ok(Written::Gone);
+            };
+            if state.conflicts > 0 {
+                state.conflicts -= 1;
+                return Ok(Written::Conflict);
+            }
+            if there.meta.resource_version != service.meta.resource_version {
+                return Ok(Written::Conflict);
+            }
+            state.version += 1;
+            let mut new = wanted_service(&there, want);
+            new.meta.resource_version = state.version.to_string();
+            let version = new.meta.resource_version.clone();
+            state.publish(new);
+            if state.lost > 0 {
+                state.lost -= 1;
+                return Err(ClusterError::Transient("connection reset".into()));
+            }
+            Ok(Written::Written(version))
+        })
+    }
+
+    async fn write_own(&self, status: &OwnStatus) -> Result<Written, ClusterError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        self.with(|state| state.own.push(status.clone()));
+        Ok(Written::Written("1".into()))
+    }
+
+    async fn exists(&self, object: &ObjectRef) -> Result<bool, ClusterError> {
+        Ok(self.with(|state| state.services.values().any(|s| s.meta.uid == object.uid)))
+    }
+
+    fn event(&self, event: EventNote) {
+        self.with(|state| state.events.push(event));
+    }
+}

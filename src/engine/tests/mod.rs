@@ -1,0 +1,3 @@
+//! The engine over the model cloud and a cluster in memory, in virtual time.
+
+mod fake;

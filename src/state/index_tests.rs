@@ -1,0 +1,261 @@
+//! Which changes make which load balancers dirty, and who belongs where.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use causeway_api::{EndpointDetail, EndpointsPerNode, Layer, LbKey, Member, Wants, names};
+use proptest::prelude::*;
+
+use super::fixtures::capabilities;
+use super::index::{Effects, Index, Rules};
+use super::records::*;
+use crate::engine::queue::Cause;
+use crate::translate::{ClassRules, ClusterHealth};
+
+fn index_with(wants: Wants, own_classless: bool) -> Index {
+    let rules = Rules {
+        classes: ClassRules { classes: vec!["ours/lb".into()], own_classless },
+        capabilities: capabilities(),
+        wants,
+        cluster_health: ClusterHealth::default(),
+    };
+    let key_of = |member: &Member| {
+        let layer = if member.service().is_some() { Layer::L4 } else { Layer::L7 };
+        match member.annotations.get(names::ANNOTATION_GROUP) {
+            Some(group) => LbKey::group(layer, group.clone()),
+            None => LbKey::object(layer, member.object.clone()),
+        }
+    };
+    Index::new(rules, Arc::new(key_of))
+}
+
+fn index() -> Index {
+    index_with(
+        Wants { nodes: true, ingresses: true, endpoints: EndpointDetail::Local, ..Wants::default() },
+        true,
+    )
+}
+
+fn service(name: &str) -> ServiceRecord {
+    let mut service = ServiceRecord::test().named("ns", name).port(80);
+    service.meta.uid = format!("uid-{name}");
+    service
+}
+
+fn key(name: &str) -> LbKey {
+    LbKey::object(Layer::L4, causeway_api::ObjectRef::service("ns", name, format!("uid-{name}")))
+}
+
+fn apply(index: &mut Index, service: ServiceRecord) -> Effects {
+    index.update(Update::Service(Delta::Apply(service)))
+}
+
+fn node(index: &mut Index, node: NodeRecord) -> Effects {
+    index.update(Update::Node(Delta::Apply(node)))
+}
+
+fn path(name: &str) -> Path {
+    Path { namespace: "ns".into(), name: name.into() }
+}
+
+#[test]
+fn a_new_service_is_dirty_once_and_a_new_version_of_the_same_is_not() {
+    let mut index = index();
+    assert_eq!(apply(&mut index, service("a")).dirty, [(key("a"), Cause::User)]);
+    let mut again = service("a");
+    again.meta.resource_version = "77".into();
+    assert!(apply(&mut index, again).dirty.is_empty());
+    let snapshot = index.snapshot(&key("a"));
+    assert_eq!(snapshot.members.len(), 1);
+    assert_eq!(
+        snapshot.members[0].record.meta().resource_version,
+        "77",
+        "the newest version is what writes go against"
+    );
+}
+
+#[test]
+fn a_wiped_status_is_dirty_but_no_new_input() {
+    let mut index = index();
+    apply(&mut index, service("a").status_ip("192.0.2.1"));
+    let before = index.snapshot(&key("a")).inputs;
+    assert_eq!(apply(&mut index, service("a")).dirty, [(key("a"), Cause::User)]);
+    assert_eq!(index.snapshot(&key("a")).inputs, before);
+}
+
+#[test]
+fn foreign_services_are_never_ours() {
+    let mut index = index();
+    let mut foreign = service("a").class("theirs/lb");
+    foreign.meta.finalizers.push(names::FINALIZER.into());
+    assert!(apply(&mut index, foreign.clone()).dirty.is_empty());
+    foreign.meta.deleting = true;
+    assert!(apply(&mut index, foreign).dirty.is_empty(), "not even when it leaves with the shared finalizer");
+    assert_eq!(index.keys().count(), 0);
+}
+
+#[test]
+fn a_service_that_turns_into_a_cluster_ip_still_has_its_load_balancer_to_clean() {
+    // The API server wipes the class when the type changes: only memory, or the cloud's own mark, tells whose it was.
+    let mut index = index_with(Wants::default(), false);
+    let mut ours = service("a").class("ours/lb");
+    ours.meta.finalizers.push(names::FINALIZER.into());
+    apply(&mut index, ours);
+    let mut flipped = service("a").not_load_balancer();
+    flipped.meta.finalizers.push(names::FINALIZER.into());
+    assert_eq!(apply(&mut index, flipped.clone()).dirty, [(key("a"), Cause::User)]);
+    let snapshot = index.snapshot(&key("a"));
+    assert!(snapshot.lb.members.is_empty());
+    assert!(!snapshot.members[0].wanted);
+
+    let mut restarted = index_with(Wants::default(), false);
+    assert!(apply(&mut restarted, flipped).dirty.is_empty(), "nobody knows whose finalizer that is");
+    assert_eq!(restarted.claim(["service/uid-a".to_owned()]).dirty, [(key("a"), Cause::Resync)]);
+}
+
+#[test]
+fn a_service_deleted_without_our_finalizer_is_left_alone() {
+    let mut index = index();
+    let mut leaving = service("a");
+    leaving.meta.deleting = true;
+    leaving.meta.finalizers.push("example.com/other".into());
+    assert!(apply(&mut index, leaving).dirty.is_empty());
+}
+
+#[test]
+fn a_recreated_service_is_another_owner() {
+    let mut index = index();
+    apply(&mut index, service("a"));
+    let mut reborn = service("a");
+    reborn.meta.uid = "uid-new".into();
+    let dirty = apply(&mut index, reborn).dirty;
+    assert_eq!(dirty.len(), 2, "the old load balancer and the new one: {dirty:?}");
+    assert!(index.snapshot(&key("a")).members.is_empty());
+}
+
+#[test]
+fn moving_between_groups_makes_both_dirty() {
+    let mut index = index();
+    apply(&mut index, service("a").annotation(names::ANNOTATION_GROUP, "g"));
+    apply(&mut index, service("b").annotation(names::ANNOTATION_GROUP, "g"));
+    let dirty = apply(&mut index, service("a").annotation(names::ANNOTATION_GROUP, "h")).dirty;
+    assert_eq!(
+        dirty,
+        [(LbKey::group(Layer::L4, "g"), Cause::User), (LbKey::group(Layer::L4, "h"), Cause::User)]
+    );
+    assert_eq!(index.snapshot(&LbKey::group(Layer::L4, "g")).lb.members.len(), 1);
+}
+
+#[test]
+fn node_noise_is_silent_and_node_changes_reach_everyone() {
+    let mut index = index();
+    for name in ["a", "b"] {
+        apply(&mut index, service(name));
+    }
+    assert_eq!(node(&mut index, NodeRecord::test("n1").address("10.0.0.1")).dirty.len(), 2);
+    assert!(node(&mut index, NodeRecord::test("n1").address("10.0.0.1")).dirty.is_empty(), "heartbeat");
+    assert!(
+        node(&mut index, NodeRecord::test("n1").address("10.0.0.1").network_unavailable()).dirty.is_empty(),
+        "not a rule for load balancers that check health"
+    );
+    assert_eq!(node(&mut index, NodeRecord::test("n1").address("10.0.0.1").leaving()).dirty.len(), 2);
+    assert!(node(&mut index, NodeRecord::test("n2").deleting()).dirty.is_empty(), "never was eligible");
+    let gone =
+        index.update(Update::Node(Delta::Delete(Path { namespace: String::new(), name: "n1".into() })));
+    assert!(gone.dirty.is_empty(), "it had been taken out before");
+}
+
+#[test]
+fn providers_without_nodes_do_not_hear_of_them() {
+    let mut index = index_with(Wants::default(), true);
+    apply(&mut index, service("a"));
+    assert!(node(&mut index, NodeRecord::test("n1")).dirty.is_empty());
+}
+
+#[test]
+fn endpoints_count_where_they_are_wanted() {
+    let mut index = index();
+    apply(&mut index, service("a").local_with(30_000));
+    apply(&mut index, service("b"));
+    let slice = |name: &str, service: &str, ready: u32| SliceRecord {
+        path: path(name),
+        service: service.into(),
+        by_node: BTreeMap::from([(Arc::from("n1"), EndpointsPerNode { ready, serving: 0 })]),
+    };
+    let update = |index: &mut Index, s| index.update(Update::Slice(Delta::Apply(s)));
+    assert_eq!(update(&mut index, slice("a-1", "a", 1)).dirty, [(key("a"), Cause::Endpoints)]);
+    update(&mut index, slice("a-2", "a", 2));
+    assert!(update(&mut index, slice("a-2", "a", 2)).dirty.is_empty());
+    let endpoints = |index: &Index, name: &str| {
+        index.snapshot(&key(name)).lb.members[0]
+            .service()
+            .map(|s| s.endpoints.by_node.clone())
+            .unwrap_or_default()
+    };
+    assert_eq!(endpoints(&index, "a")["n1"].ready, 3, "slices of one Service add up");
+    update(&mut index, slice("b-1", "b", 1));
+    assert!(endpoints(&index, "b").is_empty(), "policy Cluster, and only Local was wanted");
+    index.update(Update::Slice(Delta::Delete(path("a-1"))));
+    assert_eq!(endpoints(&index, "a")["n1"].ready, 2);
+}
+
+#[test]
+fn an_ingress_hears_of_its_services() {
+    let mut index = index();
+    index.update(Update::Class(Delta::Apply(ClassRecord::test("ours"))));
+    let mut ingress = IngressRecord::test().named("ns", "web").class("ours");
+    ingress.default_backend = Some(BackendRef::Service { name: "a".into(), port: "80".into() });
+    assert_eq!(index.update(Update::Ingress(Delta::Apply(ingress))).dirty.len(), 1);
+    assert!(
+        apply(&mut index, service("a").not_load_balancer()).dirty.iter().any(|(k, _)| k.layer == Layer::L7)
+    );
+    assert!(apply(&mut index, service("z").not_load_balancer()).dirty.is_empty());
+}
+
+#[test]
+fn what_a_reset_leaves_out_is_gone() {
+    let mut index = index();
+    for name in ["a", "b"] {
+        apply(&mut index, service(name));
+    }
+    let dirty = index.update(Update::Service(Delta::Reset(vec![service("b"), service("c")]))).dirty;
+    assert_eq!(dirty, [(key("a"), Cause::User), (key("c"), Cause::User)]);
+}
+
+proptest! {
+    /// Whatever way the objects came, the same load balancers stand there.
+    #[test]
+    fn order_does_not_matter(order in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle(), detour in 0..6usize) {
+        let updates: Vec<Update> = (0..6)
+            .map(|i| match i {
+                0 => Update::Service(Delta::Apply(service("a").annotation(names::ANNOTATION_GROUP, "g").created(2))),
+                1 => Update::Service(Delta::Apply(service("b").annotation(names::ANNOTATION_GROUP, "g").created(1))),
+                2 => Update::Service(Delta::Apply(service("c").local_with(30_000))),
+                3 => Update::Node(Delta::Apply(NodeRecord::test("n1").address("10.0.0.1"))),
+                4 => Update::Node(Delta::Apply(NodeRecord::test("n2").address("10.0.0.2"))),
+                _ => Update::Slice(Delta::Apply(SliceRecord {
+                    path: path("c-1"),
+                    service: "c".into(),
+                    by_node: BTreeMap::from([(Arc::from("n1"), EndpointsPerNode { ready: 1, serving: 0 })]),
+                })),
+            })
+            .collect();
+        let mut straight = index();
+        for update in &updates {
+            straight.update(update.clone());
+        }
+        let mut shuffled = index();
+        for (step, i) in order.iter().enumerate() {
+            if step == detour {
+                shuffled.update(Update::Service(Delta::Apply(service("a"))));
+                shuffled.update(Update::Service(Delta::Delete(path("a"))));
+                shuffled.update(Update::Service(Delta::Delete(path("b"))));
+                for earlier in order[..step].iter().filter(|i| **i < 2) {
+                    shuffled.update(updates[*earlier].clone());
+                }
+            }
+            shuffled.update(updates[*i].clone());
+        }
+        prop_assert_eq!(straight.load_balancers(), shuffled.load_balancers());
+    }
+}
