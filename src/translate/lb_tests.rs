@@ -46,7 +46,7 @@ fn l4(records: &[ServiceRecord], can: &Capabilities) -> (Vec<(String, u16, Proto
 
 fn l7_with(
     records: &[IngressRecord],
-    secrets: Option<&dyn Fn(&Path) -> Option<String>>,
+    secrets: Option<SecretVersion<'_>>,
 ) -> (LoadBalancer, HttpBody, Vec<Problem>) {
     let can = capabilities();
     let context = LbContext { capabilities: &can, nodes: Arc::default(), secrets };
