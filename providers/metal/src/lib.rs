@@ -9,6 +9,7 @@
 //! ```
 
 pub mod advertisement;
+pub mod allocator;
 pub mod announce;
 pub mod candidates;
 pub mod election;

@@ -173,7 +173,8 @@ impl Pools {
         self.by_name.values().find(|p| p.refused && addresses.iter().all(|a| p.holds(*a)))
     }
 
-    fn serving_at(&self, address: IpAddr) -> Option<&Arc<Pool>> {
+    /// The serving pool whose ranges an address lies in, whether or not the pool leaves it out.
+    pub(crate) fn serving_at(&self, address: IpAddr) -> Option<&Arc<Pool>> {
         let (family, n) = number(address);
         let ((found, _), (last, pool)) = self.serving.range(..=(family, n)).next_back()?;
         (*found == family && n <= *last).then_some(pool)
