@@ -102,7 +102,8 @@ impl Builder {
         let cp = Namespace { init: init.clone(), name: "cp".to_owned() };
         let api = SocketAddr::from((addresses::CONTROL_PLANE, addresses::API_PORT));
         let relay = Relay::start(&cp, api)?;
-        let description = Description { nodes, programs: programs.directory().to_owned(), port: relay.port() };
+        let description =
+            Description { nodes, programs: programs.directory().to_owned(), port: relay.port() };
         init.write("bed.json", serde_json::to_vec_pretty(&description)?)?;
         let bed = Bed { init, description, life: Some(Own { _relay: relay, _life: life }) };
         bed.write_credentials()?;
@@ -116,7 +117,12 @@ impl Builder {
 
 fn build_network(init: &Init, nodes: &[NodeAddresses]) -> Result<()> {
     let file = init.write("network.sh", topology::script(nodes))?;
-    let output = init.command(None).args(["sh", &file]).stdin(Stdio::null()).output().context("building the network")?;
+    let output = init
+        .command(None)
+        .args(["sh", &file])
+        .stdin(Stdio::null())
+        .output()
+        .context("building the network")?;
     ensure!(output.status.success(), "building the network: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
@@ -132,8 +138,10 @@ impl Bed {
         let init = Init::find(name)?
             .with_context(|| format!("no bed named {name} is running; `bed up --name {name}` starts one"))?;
         let path = init.state("bed.json");
-        let text = fs::read(&path).with_context(|| format!("the bed {name} is not up yet: {}", path.display()))?;
-        let description = serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))?;
+        let text =
+            fs::read(&path).with_context(|| format!("the bed {name} is not up yet: {}", path.display()))?;
+        let description =
+            serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))?;
         Ok(Bed { init, description, life: None })
     }
 
@@ -159,7 +167,8 @@ impl Bed {
         let (sa_key, sa_pub) = pki::signing_pair()?;
         init.write("pki/sa.key", sa_key)?;
         init.write("pki/sa.pub", sa_pub)?;
-        let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
+        let mut names: Vec<String> =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
         names.extend(["kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"].map(str::to_owned));
         names.extend([
             addresses::CONTROL_PLANE.to_string(),
@@ -198,7 +207,7 @@ impl Bed {
     fn write_images(&self, images: &[Image], programs: &Programs) -> Result<()> {
         let mut table = images.to_vec();
         let agnhost = programs.path("agnhost")?;
-        table.push(Image::host(r"(^|/)agnhost(:|@|$)", &[&agnhost]));
+        table.push(Image::host(r"(^|/)agnhost(:|@|$)", &agnhost));
         self.init.write("images.json", serde_json::to_vec_pretty(&table)?)?;
         Ok(())
     }
@@ -241,7 +250,10 @@ impl Bed {
         .await?;
         for node in self.nodes() {
             wait::until("kube-proxy", START_TIMEOUT, async || {
-                let health = node.namespace().http_get(([127, 0, 0, 1], 10256), "/healthz", None, START_TIMEOUT).await?;
+                let health = node
+                    .namespace()
+                    .http_get(([127, 0, 0, 1], 10256), "/healthz", None, START_TIMEOUT)
+                    .await?;
                 ensure!(health.status == 200, "{}: {} {}", node.name(), health.status, health.body);
                 Ok(())
             })
@@ -273,7 +285,8 @@ impl Bed {
     /// A client of the API server, a cluster administrator. Make one per runtime: it dies with the runtime that made it.
     pub async fn client(&self) -> Result<kube::Client> {
         let path = self.kubeconfig();
-        let kubeconfig = kube::config::Kubeconfig::read_from(&path).with_context(|| format!("reading {}", path.display()))?;
+        let kubeconfig = kube::config::Kubeconfig::read_from(&path)
+            .with_context(|| format!("reading {}", path.display()))?;
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
         config.read_timeout = None;
         kube::Client::try_from(config).context("making a client")
@@ -327,7 +340,10 @@ impl Bed {
     pub fn namespace(&self, name: &str) -> Result<Namespace> {
         let path = self.init.path(&format!("/run/netns/{name}"));
         let fits = !name.is_empty() && !name.contains('/') && path.exists();
-        ensure!(fits, "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e and one per node");
+        ensure!(
+            fits,
+            "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e and one per node"
+        );
         Ok(Namespace { init: self.init.clone(), name: name.to_owned() })
     }
 

@@ -142,7 +142,9 @@ pub fn run() -> Result<ExitCode> {
         Action::Partition { nodes } => partition(&name, &nodes)?,
         Action::Heal => Bed::attach(&name)?.segment().heal()?,
         Action::Loss { place, percent } => Bed::attach(&name)?.segment().set_loss(&place, percent)?,
-        Action::Freeze { daemon } => Bed::attach(&name)?.daemon(&daemon).signal(causeway_bed::Signal::STOP)?,
+        Action::Freeze { daemon } => {
+            Bed::attach(&name)?.daemon(&daemon).signal(causeway_bed::Signal::STOP)?
+        }
         Action::Thaw { daemon } => Bed::attach(&name)?.daemon(&daemon).signal(causeway_bed::Signal::CONT)?,
         Action::Restart { daemon } => {
             let daemon = Bed::attach(&name)?.daemon(&daemon);
@@ -166,7 +168,12 @@ fn up(name: &str, arguments: UpArguments) -> Result<()> {
         command.arg("--images").arg(std::path::absolute(images)?);
     }
     // A terminal's hang-up and Ctrl-C are not for the owner, which lives on; its messages come here until the bed is up.
-    let mut child = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting the owner")?;
+    let mut child = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the owner")?;
     let mut line = String::new();
     let mut output = BufReader::new(child.stdout.take().context("the owner has no output")?);
     output.read_line(&mut line)?;
@@ -190,7 +197,8 @@ fn serve(name: &str, arguments: UpArguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let _hang_up = (!arguments.foreground).then(|| signal(SignalKind::hangup())).transpose()?;
         let mut builder = Bed::builder().name(name).nodes(arguments.nodes).hollow(arguments.hollow);
         for image in images {
@@ -290,7 +298,8 @@ fn partition(name: &str, nodes: &[String]) -> Result<()> {
         bed.node_named(node)?;
     }
     let all = bed.nodes();
-    let others: Vec<&str> = all.iter().map(|node| node.name()).filter(|n| !nodes.iter().any(|m| m == n)).collect();
+    let others: Vec<&str> =
+        all.iter().map(|node| node.name()).filter(|n| !nodes.iter().any(|m| m == n)).collect();
     ensure!(!others.is_empty(), "no node is left on the other side");
     let these: Vec<&str> = nodes.iter().map(String::as_str).collect();
     bed.segment().partition(&these, &others)

@@ -141,7 +141,11 @@ impl Cluster<'_> {
         let NodeAddresses { name, v4, v6, pods_v4, pods_v6, .. } = node;
         let mut command = flags(
             &[self.node_agent],
-            &["--kubeconfig=$STATE/node.kubeconfig", "--client-ca=$STATE/pki/ca.crt", "--images=$STATE/images.json"],
+            &[
+                "--kubeconfig=$STATE/node.kubeconfig",
+                "--client-ca=$STATE/pki/ca.crt",
+                "--images=$STATE/images.json",
+            ],
         );
         command.extend([
             format!("--node-name={name}"),

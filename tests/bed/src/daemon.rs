@@ -99,7 +99,8 @@ impl Running {
         let Some(init) = all.get(&self.init.pid) else { bail!("the bed {} is gone", self.init.name) };
         let depth = init.pids.len();
         // Pids are those of the bed's pid namespace: the position of init's own in the chain. Deeper ones belong to Pods.
-        let below = |p: &&Process| p.pids.get(depth - 1) == Some(&pid) && p.pids.len() == depth && p.state != 'Z';
+        let below =
+            |p: &&Process| p.pids.get(depth - 1) == Some(&pid) && p.pids.len() == depth && p.state != 'Z';
         let tree = process::descendants(&all, &[self.init.pid].into());
         Ok(all.values().filter(|p| tree.contains(&p.pid)).find(below).cloned())
     }

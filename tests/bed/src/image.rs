@@ -15,12 +15,21 @@ pub struct Image {
     /// Entrypoint when the container gives none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// Arguments when the container gives neither command nor arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     /// Environment of the image.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// User of the image when the Pod names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<u32>,
+    /// Group of the image when the Pod names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+    /// Paths in the container that are files or folders of the machine, read-only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub binds: BTreeMap<String, String>,
 }
 
 impl Image {
@@ -34,8 +43,31 @@ impl Image {
         }
     }
 
-    /// A program that runs on the machine's own root file system (read-only).
-    pub fn host(expression: &str, command: &[&str]) -> Image {
-        Image::unpacked(expression, "host", command)
+    /// A program of this machine on the machine's own root file system, seen in the container as `/<its file name>`.
+    pub fn host(expression: &str, program: &str) -> Image {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let inside = format!("/{name}");
+        Image {
+            binds: BTreeMap::from([(inside.clone(), program.to_owned())]),
+            ..Image::unpacked(expression, "host", &[&inside])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_are_not_set_are_not_written() {
+        let json = serde_json::to_string(&Image::unpacked("causeway", "/rootfs", &["/causeway"])).unwrap();
+        assert_eq!(json, r#"{"match":"causeway","rootfs":"/rootfs","command":["/causeway"]}"#);
+    }
+
+    #[test]
+    fn a_program_of_the_host_is_bound_into_the_container() {
+        let image = Image::host("agnhost", "/some/where/agnhost");
+        assert_eq!(image.command, ["/agnhost"]);
+        assert_eq!(image.binds["/agnhost"], "/some/where/agnhost");
     }
 }

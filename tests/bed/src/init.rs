@@ -57,10 +57,23 @@ impl Init {
             "a bed's name consists of letters, digits and '-': {name:?}"
         );
         if let Some(other) = Init::find(name)? {
-            bail!("a bed named {name} is running already (pid {}); end it by `bed down --name {name}`", other.pid);
+            bail!(
+                "a bed named {name} is running already (pid {}); end it by `bed down --name {name}`",
+                other.pid
+            );
         }
         let mut child = Command::new("unshare")
-            .args(["--pid", "--fork", "--kill-child", "--mount", "--propagation", "private", "sh", "-c", SCRIPT])
+            .args([
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                SCRIPT,
+            ])
             .env(NAME_VARIABLE, name)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -77,7 +90,9 @@ impl Init {
         let Ok(pid) = line.trim().parse() else {
             drop(pipe);
             let status = child.wait()?;
-            bail!("the bed's init did not start ({status}); a bed needs root: namespaces and mounts are made");
+            bail!(
+                "the bed's init did not start ({status}); a bed needs root: namespaces and mounts are made"
+            );
         };
         let init = Init { pid, name: name.to_owned() };
         Ok((init.clone(), Life { init, child, pipe }))
@@ -90,7 +105,11 @@ impl Init {
             // A process that just ended, or one that is not ours to read, is none of ours.
             let Ok(environment) = fs::read(format!("/proc/{}/environ", process.pid)) else { continue };
             let name = environment.split(|byte| *byte == 0).find_map(|variable| {
-                std::str::from_utf8(variable).ok()?.strip_prefix(NAME_VARIABLE)?.strip_prefix('=').map(str::to_owned)
+                std::str::from_utf8(variable)
+                    .ok()?
+                    .strip_prefix(NAME_VARIABLE)?
+                    .strip_prefix('=')
+                    .map(str::to_owned)
             });
             found.extend(name.map(|name| Init { pid: process.pid, name }));
         }

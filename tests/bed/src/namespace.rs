@@ -82,7 +82,9 @@ impl Namespace {
 
     /// Runs `work` on a thread inside this namespace: every socket it makes belongs here, also when used elsewhere later.
     pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        self.spawn_inside(work)?.join().map_err(|_| anyhow!("a thread in namespace {} panicked", self.name))?
+        self.spawn_inside(work)?
+            .join()
+            .map_err(|_| anyhow!("a thread in namespace {} panicked", self.name))?
     }
 
     /// As [`Namespace::inside`], without waiting.
@@ -115,7 +117,9 @@ impl Namespace {
         self.spawn_inside(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let result = runtime.block_on(async {
-                tokio::time::timeout(timeout, work()).await.map_err(|_| anyhow!("timed out after {timeout:?}"))
+                tokio::time::timeout(timeout, work())
+                    .await
+                    .map_err(|_| anyhow!("timed out after {timeout:?}"))
             });
             // The asker may have given up.
             let _ = sender.send(result.and_then(|result| result));
@@ -197,10 +201,13 @@ impl Namespace {
     /// Starts counting the packets that arrive in this namespace and match an nft expression, such as `ip saddr 10.77.0.100 tcp dport 80`.
     /// They are counted before conntrack and NAT.
     pub fn count_arriving(&self, label: &str, expression: &str) -> Result<Counter> {
-        ensure!(label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "a counter's label is one word: {label:?}");
+        ensure!(
+            label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
+            "a counter's label is one word: {label:?}"
+        );
         let table = format!("count_{label}");
         let rules = format!(
-            "table inet {table} {{ chain arriving {{ type filter hook prerouting priority -500; {expression} counter; }} }}"
+            "table inet {table} {{ chain arriving {{ type filter hook prerouting priority -500; {expression} counter; }}; }}"
         );
         self.run(&["nft", &rules])?;
         Ok(Counter { namespace: self.clone(), table })
@@ -222,7 +229,10 @@ async fn http_get(target: SocketAddr, path: &str, source: Option<IpAddr>) -> Res
 
 /// Parses a whole HTTP/1.1 response on a connection that the server closed (RFC 9112 section 6.3); pure.
 fn parse_response(bytes: &[u8]) -> Result<Response> {
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").context("the response has no end of headers")?;
+    let end = bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .context("the response has no end of headers")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
     let status_line = lines.next().unwrap_or_default();
@@ -236,7 +246,9 @@ fn parse_response(bytes: &[u8]) -> Result<Response> {
         .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let body = &bytes[end + 4..];
-    let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value.eq_ignore_ascii_case("chunked"));
+    let chunked = headers
+        .iter()
+        .any(|(name, value)| name == "transfer-encoding" && value.eq_ignore_ascii_case("chunked"));
     let body = if chunked { unchunk(body)? } else { body.to_vec() };
     Ok(Response { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
@@ -317,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_plain_response_is_parsed() {
-        let response = parse_response(b"HTTP/1.1 503 Service Unavailable\r\nX-Weight: 0\r\n\r\nno\r\n").unwrap();
+        let response =
+            parse_response(b"HTTP/1.1 503 Service Unavailable\r\nX-Weight: 0\r\n\r\nno\r\n").unwrap();
         assert_eq!(response.status, 503);
         assert_eq!(response.header("x-weight"), Some("0"));
         assert_eq!(response.body, "no\r\n");
@@ -325,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_chunked_response_is_put_together() {
-        let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n";
+        let bytes =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n";
         assert_eq!(parse_response(bytes).unwrap().body, "abcde");
     }
 

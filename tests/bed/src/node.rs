@@ -64,8 +64,10 @@ impl Node {
             roots.extend(daemon.process()?.map(|process| process.pid));
         }
         let tree = process::descendants(&all, &roots);
-        let nets: BTreeSet<&str> = tree.iter().filter_map(|pid| all.get(pid)).map(|p| p.net.as_str()).collect();
-        let belongs = |p: &&Process| tree.contains(&p.pid) || !p.net.is_empty() && nets.contains(p.net.as_str());
+        let nets: BTreeSet<&str> =
+            tree.iter().filter_map(|pid| all.get(pid)).map(|p| p.net.as_str()).collect();
+        let belongs =
+            |p: &&Process| tree.contains(&p.pid) || !p.net.is_empty() && nets.contains(p.net.as_str());
         Ok(all.values().filter(belongs).cloned().collect())
     }
 
@@ -75,7 +77,11 @@ impl Node {
         let all = process::all()?;
         let tree = process::descendants(&all, &BTreeSet::from([agent]));
         let short: String = program.chars().take(15).collect();
-        Ok(all.values().filter(|p| p.pid != agent && tree.contains(&p.pid) && p.name == short).cloned().collect())
+        Ok(all
+            .values()
+            .filter(|p| p.pid != agent && tree.contains(&p.pid) && p.name == short)
+            .cloned()
+            .collect())
     }
 
     /// Cuts the power: nothing it sends leaves it, nothing reaches it, all its processes stand still; its link stays up for the others.

@@ -4,8 +4,8 @@
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use serde_json::{Value, json};
 
@@ -30,7 +30,8 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name = subject("causeway-bed", None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key).context("signing the CA certificate")?.pem();
         Ok(Authority { certificate, issuer: Issuer::new(params, key) })
     }
@@ -42,7 +43,8 @@ impl Authority {
 
     /// A server's certificate for these DNS names and IP addresses.
     pub fn server(&self, name: &str, alt_names: Vec<String>) -> Result<Identity> {
-        let params = CertificateParams::new(alt_names).with_context(|| format!("alternative names of {name}"))?;
+        let params =
+            CertificateParams::new(alt_names).with_context(|| format!("alternative names of {name}"))?;
         self.sign(params, name, None, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
@@ -62,7 +64,8 @@ impl Authority {
         params.distinguished_name = subject(name, group);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![usage];
-        let certificate = params.signed_by(&key, &self.issuer).with_context(|| format!("signing {name}"))?.pem();
+        let certificate =
+            params.signed_by(&key, &self.issuer).with_context(|| format!("signing {name}"))?.pem();
         Ok(Identity { certificate, key: key.serialize_pem() })
     }
 
@@ -105,7 +108,8 @@ pub fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group.iter().enumerate().fold(0u32, |word, (i, byte)| word | u32::from(*byte) << (16 - 8 * i));
+        let word =
+            group.iter().enumerate().fold(0u32, |word, (i, byte)| word | u32::from(*byte) << (16 - 8 * i));
         for i in 0..4 {
             let symbol = ALPHABET[(word >> (18 - 6 * i)) as usize & 63];
             text.push(if i <= group.len() { char::from(symbol) } else { '=' });
@@ -120,7 +124,14 @@ mod tests {
 
     #[test]
     fn base64_agrees_with_the_vectors_of_rfc_4648() {
-        let vectors = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")];
+        let vectors = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+        ];
         for (plain, encoded) in vectors {
             assert_eq!(base64(plain.as_bytes()), encoded);
         }

@@ -61,7 +61,9 @@ pub fn descendants(processes: &BTreeMap<i32, Process>, roots: &BTreeSet<i32>) ->
     let mut found = roots.clone();
     loop {
         let before = found.len();
-        found.extend(processes.values().filter(|p| found.contains(&p.parent)).map(|p| p.pid).collect::<Vec<_>>());
+        found.extend(
+            processes.values().filter(|p| found.contains(&p.parent)).map(|p| p.pid).collect::<Vec<_>>(),
+        );
         if found.len() == before {
             return found;
         }
@@ -105,8 +107,10 @@ mod tests {
 
     #[test]
     fn descendants_are_found_whatever_the_order_of_pids() {
-        let all: BTreeMap<i32, Process> =
-            [process(5, 9), process(9, 20), process(20, 1), process(7, 1)].into_iter().map(|p| (p.pid, p)).collect();
+        let all: BTreeMap<i32, Process> = [process(5, 9), process(9, 20), process(20, 1), process(7, 1)]
+            .into_iter()
+            .map(|p| (p.pid, p))
+            .collect();
         assert_eq!(descendants(&all, &BTreeSet::from([20])), BTreeSet::from([5, 9, 20]));
     }
 }

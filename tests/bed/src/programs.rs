@@ -100,5 +100,6 @@ fn build(arguments: &[&str]) -> Result<PathBuf> {
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{} failed: {text}", script.display());
     let directory = text.lines().last().unwrap_or_default().trim();
-    fs::canonicalize(directory).with_context(|| format!("{} said it built into {directory:?}", script.display()))
+    fs::canonicalize(directory)
+        .with_context(|| format!("{} said it built into {directory:?}", script.display()))
 }

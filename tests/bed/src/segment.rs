@@ -40,7 +40,7 @@ impl Segment {
             "nft",
             &format!(
                 "table bridge {PARTITION} {{ chain forward {{ type filter hook forward priority 0;
-                   iifname {left} oifname {right} drop; iifname {right} oifname {left} drop; }} }}"
+                   iifname {left} oifname {right} drop; iifname {right} oifname {left} drop; }}; }}"
             ),
         ])?;
         Ok(())
@@ -63,7 +63,7 @@ impl Segment {
             rules = format!(
                 "{rules}; table bridge {table} {{ chain forward {{ type filter hook forward priority 1;
                    iifname {port} numgen random mod 100 < {percent} drop;
-                   oifname {port} numgen random mod 100 < {percent} drop; }} }}"
+                   oifname {port} numgen random mod 100 < {percent} drop; }}; }}"
             );
         }
         self.lan.run(&["nft", &rules])?;

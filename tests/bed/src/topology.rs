@@ -14,7 +14,8 @@ const SYSCTLS: &str = "net/ipv6/conf/all/accept_dad=0 net/ipv6/conf/default/acce
     net/ipv6/conf/all/accept_ra=0 net/ipv6/conf/default/accept_ra=0 \
     net/ipv4/conf/all/rp_filter=0 net/ipv4/conf/default/rp_filter=0";
 
-const FORWARDING: &str = "net/ipv4/ip_forward=1 net/ipv6/conf/all/forwarding=1 net/ipv6/conf/default/forwarding=1";
+const FORWARDING: &str =
+    "net/ipv4/ip_forward=1 net/ipv6/conf/all/forwarding=1 net/ipv6/conf/default/forwarding=1";
 
 /// Collects the commands of one namespace for `ip -batch`.
 struct Script {
@@ -54,11 +55,11 @@ pub fn node_nic(node: &NodeAddresses, all: &[NodeAddresses]) -> (String, String)
          addr add {v6}/64 dev eth0 nodad
          route add default via {ROUTER} dev eth0
          route add 10.78.0.0/16 dev eth0
-         -6 route add default via {ROUTER_V6} dev eth0\n"
+         route add default via {ROUTER_V6} dev eth0\n"
     );
     for other in all.iter().filter(|other| other.number != node.number) {
         let NodeAddresses { v4, v6, pods_v4, pods_v6, .. } = other;
-        let _ = writeln!(inside, "route add {pods_v4} via {v4}\n-6 route add {pods_v6} via {v6}");
+        let _ = writeln!(inside, "route add {pods_v4} via {v4}\nroute add {pods_v6} via {v6}");
     }
     (lan, inside)
 }
@@ -70,16 +71,24 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
                'for s; do echo ${s#*=} >/proc/sys/${s%%=*}; done' sh \"$@\"; }\n"
             .to_owned(),
     };
-    for (name, forwards) in
-        [("lan", false), ("cp", false), ("client", false), ("router", true), ("remote", false), ("e2e", false)]
-    {
+    for (name, forwards) in [
+        ("lan", false),
+        ("cp", false),
+        ("client", false),
+        ("router", true),
+        ("remote", false),
+        ("e2e", false),
+    ] {
         script.namespace(name, forwards);
     }
     for node in nodes {
         script.namespace(&node.name, true);
     }
-    let mut lan = "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br0 up\n".to_owned();
-    for (name, mac) in [("cp", "02:77:00:00:01:01"), ("client", "02:77:00:00:01:02"), ("router", "02:77:00:00:01:03")] {
+    let mut lan =
+        "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br0 up\n".to_owned();
+    for (name, mac) in
+        [("cp", "02:77:00:00:01:01"), ("client", "02:77:00:00:01:02"), ("router", "02:77:00:00:01:03")]
+    {
         let _ = writeln!(lan, "link add {name} type veth peer name eth0 address {mac} netns {name}");
         let _ = writeln!(lan, "link set {name} master br0 up");
     }
@@ -94,11 +103,11 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
          addr add {CONTROL_PLANE}/16 brd + dev eth0
          addr add {CONTROL_PLANE_V6}/64 dev eth0 nodad
          route add default via {ROUTER}
-         -6 route add default via {ROUTER_V6}\n"
+         route add default via {ROUTER_V6}\n"
     );
     // The API server reaches Pods, for webhooks and `kubectl proxy`.
     for NodeAddresses { v4, v6, pods_v4, pods_v6, .. } in nodes {
-        let _ = writeln!(cp, "route add {pods_v4} via {v4}\n-6 route add {pods_v6} via {v6}");
+        let _ = writeln!(cp, "route add {pods_v4} via {v4}\nroute add {pods_v6} via {v6}");
     }
     script.ip("cp", &cp);
     script.ip(
@@ -109,7 +118,7 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
              addr add {CLIENT_FOREIGN}/16 brd + dev eth0
              addr add {CLIENT_V6}/64 dev eth0 nodad
              route add default via {ROUTER}
-             -6 route add default via {ROUTER_V6}"
+             route add default via {ROUTER_V6}"
         ),
     );
     script.ip(
@@ -128,7 +137,9 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
              link set e2e master wan up"
         ),
     );
-    for (name, v4, v6) in [("remote", REMOTE, REMOTE_V6.to_string()), ("e2e", E2E, "2001:db8:51::8".to_owned())] {
+    for (name, v4, v6) in
+        [("remote", REMOTE, REMOTE_V6.to_string()), ("e2e", E2E, "2001:db8:51::8".to_owned())]
+    {
         script.ip(
             name,
             &format!(
@@ -136,7 +147,7 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
                  addr add {v4}/24 brd + dev eth0
                  addr add {v6}/64 dev eth0 nodad
                  route add default via 198.51.100.1
-                 -6 route add default via 2001:db8:51::1"
+                 route add default via 2001:db8:51::1"
             ),
         );
     }
@@ -146,7 +157,7 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
         "e2e",
         "table inet bed { chain input { type filter hook input priority 0;
            icmp type destination-unreachable icmp code { 0, 1 } drop
-           icmpv6 type destination-unreachable icmpv6 code { 0, 3 } drop } }",
+           icmpv6 type destination-unreachable icmpv6 code { 0, 3 } drop; }; }",
     );
     for node in nodes {
         script.ip(&node.name, &node_nic(node, nodes).1);
@@ -157,7 +168,7 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
             &format!(
                 "table inet bed {{ chain postrouting {{ type nat hook postrouting priority srcnat + 10;
                    oifname \"eth0\" ip saddr {pods_v4} ip daddr != {cluster_v4} masquerade
-                   oifname \"eth0\" ip6 saddr {pods_v6} ip6 daddr != {cluster_v6} masquerade }} }}"
+                   oifname \"eth0\" ip6 saddr {pods_v6} ip6 daddr != {cluster_v6} masquerade; }}; }}"
             ),
         );
     }
@@ -173,7 +184,7 @@ mod tests {
         let nodes: Vec<NodeAddresses> = (1..=3).map(NodeAddresses::of).collect();
         let (_, inside) = node_nic(&nodes[1], &nodes);
         assert!(inside.contains("route add 10.244.1.0/24 via 10.77.0.11"));
-        assert!(inside.contains("-6 route add fd00:10:244:3::/64 via fd77::13"));
+        assert!(inside.contains("route add fd00:10:244:3::/64 via fd77::13"));
         assert!(!inside.contains("10.244.2.0/24"));
     }
 

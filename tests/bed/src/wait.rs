@@ -10,7 +10,11 @@ const INTERVAL: Duration = Duration::from_millis(30);
 
 /// Looks until `look` says `Ok` and returns what it found. Its error says what was seen instead; when `timeout` has passed, the
 /// last one becomes the error of the wait. `what` completes "waiting for ...".
-pub async fn until<T, E: Display>(what: &str, timeout: Duration, mut look: impl AsyncFnMut() -> Result<T, E>) -> Result<T> {
+pub async fn until<T, E: Display>(
+    what: &str,
+    timeout: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T> {
     let start = Instant::now();
     let mut last: Option<String> = None;
     loop {
