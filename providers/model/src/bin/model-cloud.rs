@@ -1,0 +1,2 @@
+//! The model cloud as a process.
+fn main() {}
