@@ -5,6 +5,8 @@
 //!
 //! Invariants:
 //! - An address is held by one owner, or by several that may share it (`Uses`).
+//! - An address that an owner gives up stays closed to others until [`Allocator::settle`] says that the owner's status does not show it any more: a
+//!   crash in between would otherwise leave two statuses with one address.
 //! - What an owner has changes only when its own request stops fitting, or its pool does; never because of another owner.
 //! - Asking again for the same thing gives the same answer and changes nothing.
 //! - Same reservations, pools and request: same answer, in every process. MetalLB tries pools of equal rank in random order; here it is by name.
@@ -41,9 +43,14 @@ pub enum OutsidePools {
     Reallocate,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Reservation {
+    /// What the owner has; empty while it has only something to give up.
     addresses: Vec<IpAddr>,
+    /// What it gave up and its status may still show; disjoint from `addresses`.
+    former: Vec<IpAddr>,
+    /// Why it gave up what it had.
+    cleared: Option<String>,
     pool: Option<String>,
     key: SharingKey,
     ports: Vec<Port>,
@@ -132,7 +139,7 @@ impl Allocator {
     /// oldest come first.
     ///
     /// # Errors
-    /// Another owner has one of the addresses and may not share it; then nothing is taken over.
+    /// Another owner has one of the addresses and may not share it; then nothing is taken over, and the owner gets something else when it asks.
     pub fn adopt(
         &mut self,
         request: &Request,
@@ -144,7 +151,11 @@ impl Allocator {
             return Ok(());
         }
         for address in &addresses {
-            self.uses.check(*address, &request.owner, &request.key, &request.ports)?;
+            if let Err(error) = self.uses.check(*address, &request.owner, &request.key, &request.ports) {
+                let held = self.held.entry(request.owner.clone()).or_default();
+                held.cleared = Some(error.to_string());
+                return Err(error);
+            }
         }
         let pool = self.pools.of(&addresses).map(|pool| pool.name.clone());
         let pool = pool.or_else(|| from_pool.map(str::to_owned));
@@ -155,15 +166,23 @@ impl Allocator {
     /// What an owner has.
     #[must_use]
     pub fn assignment(&self, owner: &LbKey) -> Option<Assignment> {
-        self.held.get(owner).map(|held| Assignment {
+        let held = self.held.get(owner).filter(|held| !held.addresses.is_empty())?;
+        Some(Assignment {
             addresses: held.addresses.clone(),
             pool: held.pool.clone(),
             outside: self.pools.of(&held.addresses).is_none(),
+            lacks: None,
             happened: held.happened.clone(),
         })
     }
 
-    /// All owners that have something, in no order.
+    /// Whether an owner has something, or has given up something since it was settled last.
+    #[must_use]
+    pub fn knows(&self, owner: &LbKey) -> bool {
+        self.held.contains_key(owner)
+    }
+
+    /// All owners that have something or are giving it up, in no order.
     pub fn owners(&self) -> impl Iterator<Item = &LbKey> {
         self.held.keys()
     }
@@ -173,18 +192,34 @@ impl Allocator {
     /// # Errors
     /// Nothing fits. What the owner had is free then, and the owner is told by [`Allocator::take_waiting`] when it may try again.
     pub fn assign(&mut self, request: &Request) -> Result<Assignment, Denied> {
-        let result = self.assign_or_free(request);
+        let mut result = self.assign_or_free(request);
+        if let Ok(assignment) = &mut result {
+            assignment.lacks = lacking(request, &assignment.addresses);
+        }
         match &result {
-            Ok(_) => self.waiting.remove(&request.owner),
-            Err(_) => self.waiting.insert(request.owner.clone()),
+            Ok(assignment) if assignment.lacks.is_none() => self.waiting.remove(&request.owner),
+            _ => self.waiting.insert(request.owner.clone()),
         };
         result
     }
 
-    /// Frees what an owner has, and forgets that it waits.
+    /// Takes back what an owner has, and forgets that it waits. Free for others after [`Allocator::settle`].
     pub fn release(&mut self, owner: &LbKey) {
         self.waiting.remove(owner);
-        self.free(owner);
+        self.give_up(owner, None);
+    }
+
+    /// The status of an owner shows what it has, and nothing else: what it gave up is free now.
+    pub fn settle(&mut self, owner: &LbKey) {
+        let Some(held) = self.held.get_mut(owner) else { return };
+        held.cleared = None;
+        let former = std::mem::take(&mut held.former);
+        if held.addresses.is_empty() {
+            self.held.remove(owner);
+        }
+        for address in former {
+            self.leave(address, owner);
+        }
     }
 
     /// Owners that asked in vain and may have better luck now: all of them, once after each time that something became free.
@@ -209,9 +244,8 @@ impl Allocator {
 
     fn assign_or_free(&mut self, request: &Request) -> Result<Assignment, Denied> {
         let mut happened = Vec::new();
-        let mut cleared = None;
-        if let Some(held) = self.held.get(&request.owner) {
-            let addresses = held.addresses.clone();
+        let held = self.held.get(&request.owner).map(|held| held.addresses.clone());
+        if let Some(addresses) = held.filter(|addresses| !addresses.is_empty()) {
             match self.keep(request, &addresses, &mut happened) {
                 Ok(kept) => {
                     // Events belong to the last change; asking again must not repeat or lose them.
@@ -224,14 +258,13 @@ impl Allocator {
                     self.reserve(request, kept, pool, happened);
                     return Ok(self.answer(&request.owner));
                 }
-                Err(why) => {
-                    happened = vec![Happened::Cleared(why.clone())];
-                    cleared = Some(why);
-                    self.free(&request.owner);
-                }
+                Err(why) => self.give_up(&request.owner, Some(why)),
             }
         }
-        let (addresses, pool) = self.find(request).map_err(|error| Denied { error, cleared })?;
+        let cleared = self.held.get(&request.owner).and_then(|held| held.cleared.clone());
+        let (addresses, pool) =
+            self.find(request).map_err(|error| Denied { error, cleared: cleared.clone() })?;
+        let mut happened: Vec<_> = cleared.map(Happened::Cleared).into_iter().collect();
         happened.push(Happened::Assigned(addresses.clone()));
         self.reserve(request, addresses, Some(pool), happened);
         Ok(self.answer(&request.owner))
@@ -242,6 +275,7 @@ impl Allocator {
             addresses: Vec::new(),
             pool: None,
             outside: false,
+            lacks: None,
             happened: Vec::new(),
         })
     }
@@ -299,15 +333,7 @@ impl Allocator {
                     happened.push(Happened::Additional(address));
                     kept.push(address);
                 }
-                None if request.policy == FamilyPolicy::PreferDualStack => {
-                    happened.push(Happened::AdditionalFailed(
-                        AllocError::PoolExhausted {
-                            pool: pool_name_of(self.held.get(&request.owner)),
-                            families: Families::One(missing),
-                        }
-                        .to_string(),
-                    ));
-                }
+                None if request.policy == FamilyPolicy::PreferDualStack => {}
                 None => {
                     return Err(format!(
                         "the Service needs both families, and the pool of {only} has no address of the other"
@@ -444,31 +470,38 @@ impl Allocator {
         let unchanged = self.held.get(&request.owner).is_some_and(|held| {
             held.addresses == addresses && held.key == request.key && held.ports == request.ports
         });
+        let mut former = self.held.get(&request.owner).map(|h| h.former.clone()).unwrap_or_default();
         if !unchanged {
-            // A port or a key may have become free for one that waits.
-            self.freed |= self.held.contains_key(&request.owner);
-            let gone: Vec<IpAddr> = match self.held.get(&request.owner) {
-                Some(held) => held.addresses.iter().filter(|a| !addresses.contains(a)).copied().collect(),
-                None => Vec::new(),
-            };
-            for address in gone {
-                self.leave(address, &request.owner);
+            if let Some(held) = self.held.get(&request.owner) {
+                former.extend(held.addresses.iter().copied());
+                // A port or a key may have become free for one that waits.
+                self.freed = true;
             }
+            former.retain(|a| !addresses.contains(a));
             for address in &addresses {
                 self.join(*address, request);
             }
         }
         self.held.insert(
             request.owner.clone(),
-            Reservation { addresses, pool, key: request.key.clone(), ports: request.ports.clone(), happened },
+            Reservation {
+                addresses,
+                former,
+                cleared: None,
+                pool,
+                key: request.key.clone(),
+                ports: request.ports.clone(),
+                happened,
+            },
         );
     }
 
-    fn free(&mut self, owner: &LbKey) {
-        if let Some(held) = self.held.remove(owner) {
-            for address in held.addresses {
-                self.leave(address, owner);
-            }
+    fn give_up(&mut self, owner: &LbKey, why: Option<String>) {
+        if let Some(held) = self.held.get_mut(owner) {
+            held.former.append(&mut held.addresses);
+            held.pool = None;
+            held.happened.clear();
+            held.cleared = why;
         }
     }
 
@@ -565,8 +598,10 @@ fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
     set(a) == set(b)
 }
 
-fn pool_name_of(held: Option<&Reservation>) -> String {
-    held.and_then(|h| h.pool.clone()).unwrap_or_default()
+/// What a request for both families did not get.
+fn lacking(request: &Request, addresses: &[IpAddr]) -> Option<Family> {
+    let have = |family: &Family| addresses.iter().any(|a| Family::of(a) == *family);
+    request.families.each().iter().copied().find(|family| !have(family))
 }
 
 #[cfg(test)]

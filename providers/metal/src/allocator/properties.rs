@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 enum Step {
     Assign(Box<Request>),
     Release(u8),
+    /// The status of this owner is written.
+    Written(u8),
     Pools(u8),
 }
 
@@ -56,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => request().prop_map(|r| Step::Assign(Box::new(r))),
         2 => (0u8..8).prop_map(Step::Release),
+        4 => (0u8..8).prop_map(Step::Written),
         1 => (0u8..4).prop_map(Step::Pools),
     ]
 }
@@ -64,25 +67,57 @@ fn may_share(a: &Request, b: &Request) -> bool {
     !a.key.sharing.is_empty() && a.key == b.key && !a.ports.iter().any(|p| b.ports.contains(p))
 }
 
-/// What every owner holds, and with what request.
-type Held = BTreeMap<LbKey, (Request, Vec<IpAddr>)>;
+/// One owner as the outside sees it.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// What it asked for last.
+    request: Request,
+    /// What it was given, and its status will show.
+    given: Vec<IpAddr>,
+    /// What its status may show besides, and the request that this was given for.
+    shown: Vec<(IpAddr, Request)>,
+}
 
-fn check(allocator: &Allocator, held: &Held) -> Result<(), TestCaseError> {
-    let all: Vec<_> = held.values().collect();
-    for (index, (a, mine)) in all.iter().enumerate() {
-        let assigned = allocator.assignment(&a.owner).map(|a| a.addresses);
-        prop_assert_eq!(assigned.as_ref(), Some(mine));
-        for (b, theirs) in &all[index + 1..] {
-            let common = mine.iter().any(|address| theirs.contains(address));
-            prop_assert!(!common || may_share(a, b), "{} and {} on one address", a.owner, b.owner);
+impl Seen {
+    fn all(&self) -> impl Iterator<Item = (IpAddr, &Request)> {
+        let given = self.given.iter().map(|address| (*address, &self.request));
+        given.chain(self.shown.iter().map(|(address, request)| (*address, request)))
+    }
+
+    fn written(&mut self) {
+        self.shown = self.given.iter().map(|address| (*address, self.request.clone())).collect();
+    }
+
+    fn give_up(&mut self) {
+        let given = std::mem::take(&mut self.given);
+        self.shown.extend(given.into_iter().map(|address| (address, self.request.clone())));
+    }
+}
+
+type World = BTreeMap<LbKey, Seen>;
+
+fn check(allocator: &Allocator, world: &World) -> Result<(), TestCaseError> {
+    let all: Vec<_> = world.values().collect();
+    for (index, a) in all.iter().enumerate() {
+        let assigned = allocator.assignment(&a.request.owner).map(|a| a.addresses).unwrap_or_default();
+        prop_assert_eq!(&assigned, &a.given);
+        for b in &all[index + 1..] {
+            for (address, mine) in a.all() {
+                for (_, theirs) in b.all().filter(|(theirs, _)| *theirs == address) {
+                    prop_assert!(may_share(mine, theirs), "{} and {} on {address}", mine.owner, theirs.owner);
+                }
+            }
         }
     }
-    prop_assert_eq!(allocator.owners().count(), held.len());
-    // Counters are those of a recount.
+    Ok(())
+}
+
+/// Counters are those of a recount, once every status is written.
+fn check_counters(allocator: &Allocator, world: &World) -> Result<(), TestCaseError> {
     for pool in allocator.pools().iter() {
-        let distinct: BTreeSet<IpAddr> = held
+        let distinct: BTreeSet<IpAddr> = world
             .values()
-            .flat_map(|(_, addresses)| addresses)
+            .flat_map(|seen| &seen.given)
             .filter(|a| allocator.pools().of(&[**a]).is_some_and(|p| p.name == pool.name))
             .copied()
             .collect();
@@ -90,7 +125,16 @@ fn check(allocator: &Allocator, held: &Held) -> Result<(), TestCaseError> {
         let used = status.assigned_ipv4 + status.assigned_ipv6;
         prop_assert_eq!(used, i64::try_from(distinct.len()).unwrap_or(i64::MAX));
     }
+    let holding = world.values().filter(|seen| !seen.given.is_empty()).count();
+    prop_assert_eq!(allocator.owners().count(), holding);
     Ok(())
+}
+
+fn written(allocator: &mut Allocator, world: &mut World, owner: &LbKey) {
+    allocator.settle(owner);
+    if let Some(seen) = world.get_mut(owner) {
+        seen.written();
+    }
 }
 
 proptest! {
@@ -99,36 +143,64 @@ proptest! {
     #[test]
     fn no_address_twice_and_nobody_moves_for_another(steps in proptest::collection::vec(step(), 1..60)) {
         let mut allocator = Allocator::new(pool_set(0), OutsidePools::Reallocate);
-        let mut held = Held::new();
+        let mut world = World::new();
         for step in steps {
             match step {
-                Step::Assign(request) => match allocator.assign(&request) {
-                    Ok(assignment) => {
-                        let again = allocator.assign(&request);
-                        prop_assert_eq!(again.as_ref(), Ok(&assignment), "asking again gives the same");
-                        let pool = allocator.pools().of(&assignment.addresses).cloned();
-                        let pool = pool.expect("never outside the pools");
-                        prop_assert_eq!(Some(&pool.name), assignment.pool.as_ref());
-                        held.insert(request.owner.clone(), (*request, assignment.addresses));
+                Step::Assign(request) => {
+                    let owner = request.owner.clone();
+                    let shown = world.get(&owner).map(|seen| seen.shown.clone()).unwrap_or_default();
+                    match allocator.assign(&request) {
+                        Ok(assignment) => {
+                            let again = allocator.assign(&request);
+                            prop_assert_eq!(again.as_ref(), Ok(&assignment), "asking again gives the same");
+                            let pool = allocator.pools().of(&assignment.addresses).cloned();
+                            let pool = pool.expect("never outside the pools");
+                            prop_assert_eq!(Some(&pool.name), assignment.pool.as_ref());
+                            let given = assignment.addresses;
+                            // What it keeps it holds by its new request from now on.
+                            let mut shown = shown;
+                            if let Some(seen) = world.get(&owner) {
+                                shown.extend(seen.given.iter().map(|a| (*a, seen.request.clone())));
+                            }
+                            shown.retain(|(address, _)| !given.contains(address));
+                            world.insert(owner, Seen { request: *request, given, shown });
+                        }
+                        Err(_) => {
+                            if let Some(seen) = world.get_mut(&owner) {
+                                seen.give_up();
+                            }
+                        }
                     }
-                    Err(_) => { held.remove(&request.owner); }
-                },
+                }
                 Step::Release(name) => {
                     let owner = service(&name.to_string()).owner;
                     allocator.release(&owner);
-                    held.remove(&owner);
+                    if let Some(seen) = world.get_mut(&owner) {
+                        seen.give_up();
+                    }
+                }
+                Step::Written(name) => {
+                    let owner = service(&name.to_string()).owner;
+                    written(&mut allocator, &mut world, &owner);
                 }
                 Step::Pools(which) => allocator.set_pools(pool_set(which)),
             }
-            check(&allocator, &held)?;
+            check(&allocator, &world)?;
         }
+        for owner in world.keys().cloned().collect::<Vec<_>>() {
+            written(&mut allocator, &mut world, &owner);
+        }
+        check(&allocator, &world)?;
+        check_counters(&allocator, &world)?;
         // Everything given back: as new.
-        for owner in held.keys() {
+        for owner in world.keys() {
             allocator.release(owner);
+            allocator.settle(owner);
         }
         allocator.set_pools(pool_set(3));
         allocator.set_pools(pool_set(0));
-        prop_assert_eq!(allocator.assign(&service("x")).map(|a| a.addresses), Ok(vec![super::tests::ip("192.0.2.0")]));
+        let first = allocator.assign(&service("x")).map(|a| a.addresses);
+        prop_assert_eq!(first, Ok(vec![super::tests::ip("192.0.2.0")]));
     }
 
     #[test]
@@ -138,30 +210,31 @@ proptest! {
         which in 0u8..4,
     ) {
         let mut before = Allocator::new(pool_set(0), OutsidePools::Keep);
-        let mut held = Held::new();
+        let mut world = World::new();
         for request in requests {
-            match before.assign(&request) {
-                Ok(assignment) => { held.insert(request.owner.clone(), (request, assignment.addresses)); }
-                Err(_) => { held.remove(&request.owner); }
-            }
+            let given = before.assign(&request).map(|a| a.addresses).unwrap_or_default();
+            before.settle(&request.owner);
+            world.insert(request.owner.clone(), Seen { request, given, shown: Vec::new() });
         }
+        world.retain(|_, seen| !seen.given.is_empty());
         // The new process may find other pools than the old one had: nothing moves by adoption.
-        let mut list: Vec<_> = held.values().cloned().collect();
+        let mut list: Vec<_> = world.values().cloned().collect();
         if !list.is_empty() {
             let middle = seed.index(list.len());
             list.rotate_left(middle);
         }
         let mut after = Allocator::new(pool_set(which), OutsidePools::Keep);
-        for (request, addresses) in &list {
-            prop_assert_eq!(after.adopt(request, addresses, None), Ok(()));
+        for seen in &list {
+            prop_assert_eq!(after.adopt(&seen.request, &seen.given, None), Ok(()));
         }
-        check(&after, &held)?;
+        check(&after, &world)?;
+        check_counters(&after, &world)?;
         if which == 0 {
             // With the same pools every request keeps what it had, and one that was content with a single family may gain the
             // other: just as if there had been no restart.
-            for (request, addresses) in &list {
+            for Seen { request, given, .. } in &list {
                 let again = after.assign(request).map(|a| a.addresses);
-                prop_assert!(again.as_ref().is_ok_and(|again| again.starts_with(addresses)), "{:?}", again);
+                prop_assert!(again.as_ref().is_ok_and(|again| again.starts_with(given)), "{:?}", again);
                 prop_assert_eq!(again, before.assign(request).map(|a| a.addresses));
             }
             // And a newcomer gets the same from both.

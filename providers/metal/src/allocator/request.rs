@@ -97,6 +97,8 @@ pub struct Assignment {
     pub pool: Option<String>,
     /// They are in no pool any more, neither a serving nor a refused one: nobody announces them.
     pub outside: bool,
+    /// The family that a Service with `PreferDualStack` has not got: its pool has no free address of it.
+    pub lacks: Option<Family>,
     /// What happened when they were assigned last, as Normal Events.
     pub happened: Vec<Happened>,
 }
@@ -112,8 +114,6 @@ pub enum Happened {
     Cleared(String),
     /// One address is left of two, since the Service has one family now.
     Narrowed(IpAddr),
-    /// A second family could not be added.
-    AdditionalFailed(String),
 }
 
 fn quoted(addresses: &[IpAddr]) -> String {
@@ -128,7 +128,6 @@ impl Happened {
         match self {
             Self::Assigned(_) | Self::Additional(_) => events::ALLOCATED,
             Self::Cleared(_) | Self::Narrowed(_) => events::CLEARED,
-            Self::AdditionalFailed(_) => events::ADDITIONAL_FAILED,
         }
     }
 }
@@ -143,9 +142,6 @@ impl fmt::Display for Happened {
             }
             Self::Narrowed(address) => {
                 write!(f, "the Service has one IP family now: only {address} is left to it")
-            }
-            Self::AdditionalFailed(why) => {
-                write!(f, "cannot assign additional IP in PreferDualStack: {why}")
             }
         }
     }

@@ -83,13 +83,24 @@ impl Request {
     }
 }
 
+/// What is assigned, once the status shows it.
 fn got(allocator: &mut Allocator, request: &Request) -> Vec<String> {
     let assignment = allocator.assign(request).expect("an address");
+    allocator.settle(&request.owner);
     assignment.addresses.iter().map(ToString::to_string).collect()
 }
 
 fn refused(allocator: &mut Allocator, request: &Request) -> String {
-    allocator.assign(request).expect_err("no address").to_string()
+    let text = allocator.assign(request).expect_err("no address").to_string();
+    allocator.settle(&request.owner);
+    text
+}
+
+/// Gives back, and the status shows it.
+fn release(allocator: &mut Allocator, name: &str) {
+    let owner = service(name).owner;
+    allocator.release(&owner);
+    allocator.settle(&owner);
 }
 
 fn new(specs: &[(&str, Value)]) -> Allocator {
@@ -104,7 +115,7 @@ fn lowest_first_in_the_order_of_the_spec_and_freed_addresses_come_back() {
     assert_eq!(order, ["192.0.2.8", "192.0.2.9", "192.0.2.0", "192.0.2.1"]);
     let text = refused(&mut a, &service("e"));
     assert!(text.contains("no available IPs") && text.contains("add addresses to a pool"), "{text}");
-    a.release(&service("b").owner);
+    release(&mut a, "b");
     assert_eq!(got(&mut a, &service("e")), ["192.0.2.9"]);
 }
 
@@ -325,11 +336,13 @@ fn prefer_takes_the_primary_family_where_no_pool_has_both(#[case] primary: Famil
 fn prefer_gets_its_second_family_later_from_the_same_pool() {
     let mut a = new(&[("p", addresses(&["192.0.2.0/24"])), ("q", addresses(&["2001:db8:9::/64"]))]);
     let request = service("a").both(FamilyPolicy::PreferDualStack);
-    assert_eq!(got(&mut a, &request), ["192.0.2.0"]);
+    let first = a.assign(&request).expect("one");
+    assert_eq!((first.addresses, first.lacks), (ips(&["192.0.2.0"]), Some(Family::V6)));
     let with_six = || {
         pools(&[("p", addresses(&["192.0.2.0/24", "2001:db8::/64"])), ("q", addresses(&["2001:db8:9::/64"]))])
     };
     a.set_pools(with_six());
+    assert_eq!(a.take_waiting().first(), Some(&request.owner), "it waits for its second family");
     let grown = a.assign(&request).expect("both");
     assert_eq!(grown.addresses, ips(&["192.0.2.0", "2001:db8::"]));
     assert_eq!(grown.happened, [Happened::Additional(ip("2001:db8::"))]);
@@ -342,7 +355,7 @@ fn a_service_that_gains_or_loses_a_family_keeps_the_other_address(#[case] policy
     let mut a = new(&[("p", addresses(&["192.0.2.0/24", "2001:db8::/64"]))]);
     got(&mut a, &service("first"));
     assert_eq!(got(&mut a, &service("a")), ["192.0.2.1"]);
-    a.release(&service("first").owner);
+    release(&mut a, "first");
     assert_eq!(got(&mut a, &service("a").both(policy)), ["192.0.2.1", "2001:db8::"]);
     assert_eq!(got(&mut a, &service("a")), ["192.0.2.1"]);
     assert_eq!(a.status("p").assigned_ipv6, 0);
@@ -405,7 +418,7 @@ fn a_free_address_that_comes_first_is_taken_before_a_shared_one() {
     let mut a = new(&[("p", addresses(&["192.0.2.0/30"]))]);
     got(&mut a, &service("zero"));
     assert_eq!(got(&mut a, &service("a").share("k", "", 80)), ["192.0.2.1"]);
-    a.release(&service("zero").owner);
+    release(&mut a, "zero");
     assert_eq!(got(&mut a, &service("b").share("k", "", 443)), ["192.0.2.0"]);
     assert_eq!(got(&mut a, &service("c").share("k", "", 22)), ["192.0.2.0"]);
 }
@@ -419,7 +432,7 @@ fn the_only_user_changes_its_key_freely_others_hold_it() {
     // The old key is nobody's any more.
     assert_eq!(got(&mut a, &service("c").share("k", "", 443)), ["192.0.2.1"]);
     // With company, a new key means a new address.
-    a.release(&service("c").owner);
+    release(&mut a, "c");
     assert_eq!(got(&mut a, &service("b").share("m", "", 443)), ["192.0.2.1"]);
 }
 
@@ -428,9 +441,9 @@ fn a_shared_address_is_free_when_the_last_user_is_gone() {
     let mut a = new(&[("p", addresses(&["192.0.2.0/32"]))]);
     got(&mut a, &service("a").share("k", "", 80));
     got(&mut a, &service("b").share("k", "", 443));
-    a.release(&service("a").owner);
+    release(&mut a, "a");
     refused(&mut a, &service("c"));
-    a.release(&service("b").owner);
+    release(&mut a, "b");
     assert_eq!(got(&mut a, &service("c")), ["192.0.2.0"]);
 }
 
@@ -451,7 +464,9 @@ fn of_two_claims_to_one_address_the_first_stands() {
     a.adopt(&service("older"), &ips(&["192.0.2.0"]), None).expect("free");
     let error = a.adopt(&service("younger"), &ips(&["192.0.2.0"]), None).expect_err("taken").to_string();
     assert!(error.contains("default/older"), "{error}");
-    assert_eq!(got(&mut a, &service("younger")), ["192.0.2.1"]);
+    let moved = a.assign(&service("younger")).expect("another");
+    assert_eq!(moved.addresses, ips(&["192.0.2.1"]));
+    assert!(matches!(moved.happened.as_slice(), [Happened::Cleared(_), Happened::Assigned(_)]));
 }
 
 #[test]
@@ -507,14 +522,14 @@ fn the_waiting_are_told_once_when_something_becomes_free() {
     refused(&mut a, &service("c"));
     a.take_waiting();
     assert_eq!(a.take_waiting(), []);
-    a.release(&service("a").owner);
+    release(&mut a, "a");
     assert_eq!(a.take_waiting(), [service("b").owner, service("c").owner]);
     assert_eq!(a.take_waiting(), []);
     got(&mut a, &service("c"));
     a.set_pools(pools(&[("p", addresses(&["192.0.2.0/31"]))]));
     assert_eq!(a.take_waiting(), [service("b").owner]);
-    a.release(&service("b").owner);
-    a.release(&service("c").owner);
+    release(&mut a, "b");
+    release(&mut a, "c");
     assert_eq!(a.take_waiting(), []);
 }
 
@@ -530,6 +545,27 @@ fn a_port_given_up_wakes_the_waiting() {
 }
 
 #[test]
+fn what_is_given_up_is_free_only_when_the_status_does_not_show_it_any_more() {
+    let mut a = new(&[("p", addresses(&["192.0.2.0/31"]))]);
+    got(&mut a, &service("a"));
+    a.assign(&service("a").want(&["192.0.2.1"])).expect("moves");
+    refused(&mut a, &service("b"));
+    a.take_waiting();
+    a.settle(&service("a").owner);
+    assert_eq!(a.take_waiting(), [service("b").owner]);
+    assert_eq!(got(&mut a, &service("b")), ["192.0.2.0"]);
+    // Released, and not settled yet.
+    a.release(&service("b").owner);
+    assert_eq!(a.assignment(&service("b").owner), None);
+    assert!(a.knows(&service("b").owner));
+    refused(&mut a, &service("c"));
+    assert_eq!(a.status("p").assigned_ipv4, 2);
+    // Its former owner may have it back.
+    assert_eq!(got(&mut a, &service("b").want(&["192.0.2.0"])), ["192.0.2.0"]);
+    assert_eq!(a.status("p").assigned_ipv4, 2);
+}
+
+#[test]
 fn losing_an_address_without_getting_another_says_both() {
     let mut a = new(&[("p", addresses(&["192.0.2.0/32"]))]);
     got(&mut a, &service("a"));
@@ -537,6 +573,11 @@ fn losing_an_address_without_getting_another_says_both() {
     assert_eq!(denied.error, AllocError::UnknownPool { pool: "q".into(), known: "p".into() });
     assert_eq!(denied.cleared.as_deref(), Some("the Service asks for pool q"));
     assert_eq!(a.assignment(&service("a").owner), None);
+    // Planned again before the status is written: still the same reason.
+    let again = a.assign(&service("a").pool("q")).expect_err("no such pool");
+    assert_eq!(again, denied);
+    let found = a.assign(&service("a").want(&["192.0.2.0"])).expect("back again");
+    assert!(matches!(found.happened.as_slice(), [Happened::Cleared(_), Happened::Assigned(_)]));
 }
 
 #[rstest]
@@ -556,7 +597,7 @@ fn a_whole_16_and_its_last_free_address_cost_microseconds() {
         a.assign(request).expect("one of 65536");
     }
     let all = begin.elapsed();
-    a.release(&requests[40_000].owner);
+    release(&mut a, "40000");
     let begin = std::time::Instant::now();
     assert_eq!(got(&mut a, &service("last")), ["10.0.156.64"]);
     let last = begin.elapsed();
