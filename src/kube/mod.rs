@@ -7,6 +7,7 @@
 
 pub mod parse;
 pub mod records;
+pub mod status;
 pub mod types;
 pub mod watch;
 
