@@ -1,16 +1,32 @@
 //! The node agent of the metal provider: makes the addresses of Services be found on the network, from the node that is elected for each.
 //!
 //! ```text
-//!   World (from the controller's watchers) ─┐
-//!   netlink ──▶ links ──────────────────────┤
-//!   UDP ──▶ membership ──▶ live set ────────┼──▶ causeway-metal: announcements ──▶ l2::Segment per interface ──▶ AF_PACKET
-//!   key ────────▲                           │                                          ▲ frames, timers
-//!                                           └──▶ events, metrics, snapshot
+//!   View (from the watchers) ──┐
+//!   netlink ──▶ links ─────────┤
+//!   UDP ──▶ membership ────────┼──▶ causeway-metal: announcements ──▶ Duty ──▶ port, one per interface: l2::Segment ◀─▶ AF_PACKET
+//!   key ────────▲              │
+//!                              └──▶ events, metrics, snapshot
 //! ```
 //!
-//! [`l2`] and [`membership`] are sans-IO state machines that know neither sockets nor Kubernetes.
+//! [`l2`] and [`membership`] are sans-IO state machines that know neither sockets nor Kubernetes; [`announced`], [`interfaces`] and [`snapshot`] are pure;
+//! [`run`], `port`, `heartbeat` and [`netlink`] are the rim.
+//!
+//! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
+pub mod announced;
+mod heartbeat;
+pub mod interfaces;
 pub mod jitter;
 pub mod l2;
 pub mod membership;
+pub mod metrics;
 pub mod moment;
+pub mod netlink;
+mod port;
+pub mod run;
+pub mod snapshot;
+
+pub use announced::SpeakerEvent;
+pub use metrics::Metrics;
+pub use run::{Channels, Config, Heartbeats, SpeakerError, View, run};
+pub use snapshot::Snapshot;

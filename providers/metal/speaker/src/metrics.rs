@@ -1,0 +1,205 @@
+//! What the speaker counts. Pure but for the counters themselves.
+//!
+//! Names that begin with `metallb_` are MetalLB's, kept so that dashboards and alerts go on working.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::l2::DropReason;
+use crate::membership::{Ignored, Liveness};
+
+/// A count that must not be called a counter: OpenMetrics would append `_total` to its name, which MetalLB's has not.
+pub type NamedCount = Gauge<u64, AtomicU64>;
+
+/// An address as label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AddressLabel(pub IpAddr);
+
+impl EncodeLabelValue for AddressLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        write!(encoder, "{}", self.0)
+    }
+}
+
+/// By address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByAddress {
+    /// The address.
+    pub ip: AddressLabel,
+}
+
+/// By reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByReason {
+    /// A word of a fixed set.
+    pub reason: &'static str,
+}
+
+/// By state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByState {
+    /// A word of a fixed set.
+    pub state: &'static str,
+}
+
+/// An announcement.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnnouncedLabels {
+    /// `namespace/name`.
+    pub service: String,
+    /// `layer2`.
+    pub protocol: &'static str,
+    /// This node.
+    pub node: String,
+    /// The address.
+    pub ip: AddressLabel,
+}
+
+/// All metrics of a speaker. Cloning gives the same counters.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Questions for addresses that are announced here.
+    pub requests_received: Family<ByAddress, NamedCount>,
+    /// Answers.
+    pub responses_sent: Family<ByAddress, NamedCount>,
+    /// Frames sent unasked.
+    pub gratuitous_sent: Family<ByAddress, NamedCount>,
+    /// 1 for everything that this node announces.
+    pub announced: Family<AnnouncedLabels, NamedCount>,
+    /// Frames that were not answered.
+    pub frames_dropped: Family<ByReason, Counter>,
+    /// Frames and datagrams that the kernel would not send.
+    pub send_errors: Counter,
+    /// Peers by what is thought of them.
+    pub peers: Family<ByState, NamedCount>,
+    /// 1 while there are peers and none of them is heard.
+    pub isolated: NamedCount,
+    /// Heartbeats sent.
+    pub heartbeats_sent: Counter,
+    /// Heartbeats that were valid.
+    pub heartbeats_received: Counter,
+    /// Datagrams that were not.
+    pub heartbeats_ignored: Family<ByReason, Counter>,
+    /// How often the speaker was not run in time to judge its peers.
+    pub stalls: Counter,
+    /// How often it was decided who announces what.
+    pub elections: Counter,
+    /// Events that nobody took in time.
+    pub events_dropped: Counter,
+}
+
+impl Metrics {
+    /// Metrics at zero, with every reason that there is.
+    pub fn new() -> Self {
+        let metrics = Metrics::default();
+        for reason in DropReason::ALL {
+            drop(metrics.frames_dropped.get_or_create(&ByReason { reason: reason.name() }));
+        }
+        for reason in Ignored::ALL {
+            drop(metrics.heartbeats_ignored.get_or_create(&ByReason { reason: reason.name() }));
+        }
+        metrics
+    }
+
+    /// Makes them part of what is scraped. The registry must have no prefix: these names are complete.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "metallb_layer2_requests_received",
+            "Number of layer2 requests received for owned IPs",
+            self.requests_received.clone(),
+        );
+        registry.register(
+            "metallb_layer2_responses_sent",
+            "Number of layer2 responses sent for owned IPs in response to requests",
+            self.responses_sent.clone(),
+        );
+        registry.register(
+            "metallb_layer2_gratuitous_sent",
+            "Number of gratuitous layer2 packets sent for owned IPs as a result of failovers",
+            self.gratuitous_sent.clone(),
+        );
+        registry.register(
+            "metallb_speaker_announced",
+            "Services being announced from this node. This is desired state, it does not guarantee that the routing protocols have converged",
+            self.announced.clone(),
+        );
+        registry.register(
+            "causeway_layer2_frames_dropped",
+            "Received frames that were not answered",
+            self.frames_dropped.clone(),
+        );
+        registry.register(
+            "causeway_speaker_send_errors",
+            "Frames and datagrams that could not be sent",
+            self.send_errors.clone(),
+        );
+        registry.register("causeway_speaker_peers", "Other speakers, by liveness", self.peers.clone());
+        registry.register(
+            "causeway_speaker_isolated",
+            "1 while there are peers and none of them is heard",
+            self.isolated.clone(),
+        );
+        registry.register(
+            "causeway_speaker_heartbeats_sent",
+            "Heartbeats sent",
+            self.heartbeats_sent.clone(),
+        );
+        registry.register(
+            "causeway_speaker_heartbeats_received",
+            "Valid heartbeats received",
+            self.heartbeats_received.clone(),
+        );
+        registry.register(
+            "causeway_speaker_heartbeats_ignored",
+            "Datagrams on the heartbeat port that were ignored",
+            self.heartbeats_ignored.clone(),
+        );
+        registry.register(
+            "causeway_speaker_stalls",
+            "Times that the speaker was not run for so long that it could not judge its peers",
+            self.stalls.clone(),
+        );
+        registry.register(
+            "causeway_speaker_elections",
+            "Times that it was decided who announces what",
+            self.elections.clone(),
+        );
+        registry.register(
+            "causeway_speaker_events_dropped",
+            "Events that were not taken in time",
+            self.events_dropped.clone(),
+        );
+    }
+
+    /// An address is announced no more: its counters go, so that there are never more than there are announced addresses.
+    pub(crate) fn forget(&self, address: IpAddr) {
+        let labels = ByAddress { ip: AddressLabel(address) };
+        self.requests_received.remove(&labels);
+        self.responses_sent.remove(&labels);
+        self.gratuitous_sent.remove(&labels);
+    }
+
+    pub(crate) fn set_peers(&self, peers: impl Iterator<Item = Liveness>) {
+        let mut counts = [
+            (Liveness::Presumed, "presumed", 0),
+            (Liveness::Alive, "alive", 0),
+            (Liveness::Dead, "dead", 0),
+            (Liveness::Left, "left", 0),
+        ];
+        for peer in peers {
+            for (liveness, _, count) in &mut counts {
+                *count += u64::from(*liveness == peer);
+            }
+        }
+        for (_, state, count) in counts {
+            self.peers.get_or_create(&ByState { state }).set(count);
+        }
+    }
+}

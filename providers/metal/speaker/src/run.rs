@@ -1,0 +1,553 @@
+//! The speaker at work: sockets, timers, and the order in which things are done. I/O.
+//!
+//! One task owns everything but the packet sockets, which have a task per interface ([`crate::port`]). It waits for whatever comes first: the world
+//! changed, the key changed, an interface changed, a heartbeat came, a timer ran out, somebody asks for a [`Snapshot`]. When world, live
+//! set or interfaces differ, it decides anew who announces what and tells the ports. What it knows stays valid when nobody tells it
+//! anything new, so a lost API server changes nothing: nodes that die are noticed by heartbeat.
+//!
+//! Order at the start: nothing is announced before the first world, the first reading of the interfaces, and, unless heartbeats are off, a
+//! key are there; until then others hear "joining". Order at the end: "leaving" is said first, so that the next holder starts; then all answers stop.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_metal::announce::{Decision, World, announcements};
+use causeway_metal::candidates::{LiveSet, NodeName};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::announced::{Duty, SpeakerEvent};
+use crate::heartbeat::HeartbeatSocket;
+use crate::interfaces::{BadPattern, Exclude, Links};
+use crate::l2::Timing;
+use crate::membership::{Input, Keys, Membership, Outputs, Settings};
+use crate::metrics::{AddressLabel, AnnouncedLabels, ByReason, Metrics};
+use crate::port::{Port, now};
+use crate::snapshot::{DecisionSnapshot, InterfaceSnapshot, Snapshot, silence};
+
+/// How long to wait before a socket that failed is opened again.
+const REOPEN: Duration = Duration::from_secs(1);
+/// The longest time between two looks at the timers, so that a suspended machine is noticed soon after it wakes.
+const HEARTBEAT_OF_LOOP: Duration = Duration::from_secs(1);
+
+/// How a speaker is to work. `validate` names what is wrong with it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node's name, as Kubernetes has it.
+    pub node: String,
+    /// The cluster's id, 1 to 255 octets.
+    pub cluster: String,
+    /// How peers are watched; `None` counts every Node as alive, so that nothing fails over.
+    pub heartbeats: Option<Heartbeats>,
+    /// Regular expressions of interfaces that never announce; [`Exclude::default_patterns`] if the user gives none.
+    pub exclude: Vec<String>,
+    /// When addresses are said unasked.
+    pub timing: Timing,
+}
+
+/// Settings of the heartbeats. What they cost and give is told in [`crate::membership`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeats {
+    /// UDP port, the same on all nodes; [`crate::membership::DEFAULT_PORT`].
+    pub port: u16,
+    /// The local address to bind to; `None` for all, of both families.
+    pub bind: Option<IpAddr>,
+    /// Time between heartbeats, 10 ms to 10 s.
+    pub interval: Duration,
+    /// How many may be missed, 2 to 100.
+    pub misses: u32,
+}
+
+impl Default for Heartbeats {
+    fn default() -> Self {
+        Heartbeats {
+            port: crate::membership::DEFAULT_PORT,
+            bind: None,
+            interval: Duration::from_secs(1),
+            misses: 3,
+        }
+    }
+}
+
+/// Why a speaker does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum SpeakerError {
+    /// A setting is out of its bounds.
+    #[error("{field} is {value}: it must be {bounds}")]
+    Setting {
+        /// Name of the field.
+        field: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        bounds: &'static str,
+    },
+    /// An exclude pattern is none.
+    #[error(transparent)]
+    Exclude(#[from] BadPattern),
+    /// The heartbeat socket cannot be opened.
+    #[error(
+        "cannot listen on UDP {address} for heartbeats: {source}. If the port is taken, give all speakers another one"
+    )]
+    Listen {
+        /// What was tried.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+impl Config {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not hold.
+    pub fn validate(&self) -> Result<(), SpeakerError> {
+        let check = |holds: bool, field, value: String, bounds| {
+            if holds { Ok(()) } else { Err(SpeakerError::Setting { field, value, bounds }) }
+        };
+        let (node, cluster) = (self.node.len(), self.cluster.len());
+        check((1..=253).contains(&node), "node name", format!("{:?}", self.node), "1 to 253 octets long")?;
+        check(
+            (1..=255).contains(&cluster),
+            "cluster id",
+            format!("{:?}", self.cluster),
+            "1 to 255 octets long",
+        )?;
+        if let Some(Heartbeats { port, interval, misses, .. }) = self.heartbeats {
+            let bounds = Duration::from_millis(10)..=Duration::from_secs(10);
+            check(port != 0, "heartbeat port", port.to_string(), "1 to 65535")?;
+            check(bounds.contains(&interval), "heartbeat interval", format!("{interval:?}"), "10ms to 10s")?;
+            check((2..=100).contains(&misses), "missed heartbeats", misses.to_string(), "2 to 100")?;
+        }
+        Exclude::new(&self.exclude)?;
+        Ok(())
+    }
+}
+
+/// What the rest of the program knows of the cluster.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// What is to be announced, and where it may be.
+    pub world: Arc<World>,
+    /// Every Node's addresses; heartbeats go to the first. The names are the peers.
+    pub peers: Arc<BTreeMap<NodeName, Vec<IpAddr>>>,
+}
+
+/// Where a running speaker gets its inputs from, and what it tells. `None` in a channel means: not known yet.
+#[derive(Debug)]
+pub struct Channels {
+    /// The cluster. When the sender goes, the last one stays valid.
+    pub view: watch::Receiver<Option<View>>,
+    /// The key of the heartbeats.
+    pub keys: watch::Receiver<Option<Keys>>,
+    /// What happens here. Never waited for: what finds the channel full is dropped and counted.
+    pub events: mpsc::Sender<SpeakerEvent>,
+    /// Questions for the state.
+    pub snapshots: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+}
+
+/// Runs a speaker until `shutdown` is done, then hands over and returns. Needs `CAP_NET_RAW`.
+///
+/// # Errors
+///
+/// Only what makes starting impossible; once it runs, it goes on.
+pub async fn run(
+    config: Config,
+    channels: Channels,
+    metrics: Metrics,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), SpeakerError> {
+    config.validate()?;
+    let mut seed = [0; 8];
+    SystemRandom::new().fill(&mut seed).map_err(|_| SpeakerError::Random)?;
+    let socket = match config.heartbeats {
+        Some(Heartbeats { port, bind, .. }) => {
+            let bound = HeartbeatSocket::open(bind, port);
+            Some(bound.map_err(|(address, source)| SpeakerError::Listen { address, source })?)
+        }
+        None => None,
+    };
+    let (links_sender, links) = watch::channel(None);
+    // Ends by itself when `links` goes.
+    tokio::spawn(crate::netlink::watch(links_sender));
+    let speaker = Speaker {
+        exclude: Exclude::new(&config.exclude)?,
+        config,
+        // 0 means "never heard" on the wire.
+        boot: u64::from_be_bytes(seed).max(1),
+        socket,
+        membership: None,
+        view: None,
+        links: None,
+        ports: BTreeMap::new(),
+        decisions: Vec::new(),
+        duty: Duty::default(),
+        reopen: None,
+        was_isolated: false,
+        events: channels.events,
+        metrics,
+    };
+    speaker.run(channels.view, channels.keys, channels.snapshots, links, shutdown).await;
+    Ok(())
+}
+
+struct Speaker {
+    config: Config,
+    exclude: Exclude,
+    boot: u64,
+    socket: Option<HeartbeatSocket>,
+    /// From the first key on.
+    membership: Option<Membership>,
+    view: Option<View>,
+    links: Option<Arc<Links>>,
+    ports: BTreeMap<u32, Port>,
+    decisions: Vec<Decision>,
+    duty: Duty,
+    /// A port could not be opened: try again then.
+    reopen: Option<Instant>,
+    was_isolated: bool,
+    events: mpsc::Sender<SpeakerEvent>,
+    metrics: Metrics,
+}
+
+impl Speaker {
+    async fn run(
+        mut self,
+        mut view: watch::Receiver<Option<View>>,
+        mut keys: watch::Receiver<Option<Keys>>,
+        mut snapshots: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+        mut links: watch::Receiver<Option<Arc<Links>>>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(shutdown);
+        view.mark_changed();
+        keys.mark_changed();
+        loop {
+            let timer = self.timer();
+            let mut decide = false;
+            // A channel whose sender has gone is never ready again: what it said last stays.
+            tokio::select! {
+                () = &mut shutdown => break,
+                Ok(()) = view.changed() => {
+                    self.view.clone_from(&view.borrow_and_update());
+                    decide = true;
+                    self.tell_peers();
+                }
+                Ok(()) = keys.changed() => {
+                    let keys = keys.borrow_and_update().clone();
+                    decide = self.take_keys(keys);
+                }
+                Ok(()) = links.changed() => {
+                    self.links.clone_from(&links.borrow_and_update());
+                    decide = true;
+                }
+                Some(answer) = snapshots.recv() => {
+                    // Whoever asked may have gone.
+                    let _gone = answer.send(self.snapshot());
+                }
+                () = readable(self.socket.as_ref()) => decide = self.beat(),
+                () = sleep_until(timer) => {
+                    decide = self.beat() | self.reopen.is_some_and(|at| at <= Instant::now());
+                }
+            }
+            if decide || self.ports.values().any(Port::failed) {
+                self.decide().await;
+            }
+        }
+        self.leave().await;
+    }
+
+    fn timer(&self) -> Instant {
+        let deadline = self.membership.as_ref().and_then(Membership::next_deadline);
+        let wait = deadline.map_or(HEARTBEAT_OF_LOOP, |at| at.saturating_since(now()).min(HEARTBEAT_OF_LOOP));
+        let timer = Instant::now() + wait;
+        self.reopen.map_or(timer, |reopen| reopen.min(timer))
+    }
+
+    /// Starts the membership with the first key. Answers whether the live set changed.
+    fn take_keys(&mut self, keys: Option<Keys>) -> bool {
+        // A Secret that was deleted is no reason to forget the key.
+        let (Some(keys), Some(heartbeats)) = (keys, self.config.heartbeats) else { return false };
+        if self.membership.is_some() {
+            return self.step(Input::Keys(keys));
+        }
+        let settings = Settings {
+            cluster: self.config.cluster.clone(),
+            node: self.config.node.clone(),
+            boot: self.boot,
+            interval: heartbeats.interval,
+            misses: heartbeats.misses,
+        };
+        self.membership = Some(Membership::new(settings, keys, now()));
+        self.tell_peers();
+        true
+    }
+
+    fn tell_peers(&mut self) -> bool {
+        let (Some(view), Some(heartbeats)) = (&self.view, self.config.heartbeats) else { return false };
+        let peers = view
+            .peers
+            .iter()
+            .map(|(node, addresses)| {
+                (node.clone(), addresses.first().map(|address| SocketAddr::new(*address, heartbeats.port)))
+            })
+            .collect();
+        self.step(Input::Peers(&peers))
+    }
+
+    /// Takes all heartbeats that wait, then looks at the timers: in this order, so that a peer is not taken for dead whose heartbeat
+    /// lies in the socket. Answers whether the live set changed.
+    fn beat(&mut self) -> bool {
+        let mut changed = false;
+        let mut buffer = [0; crate::membership::MAX_LENGTH + 1];
+        while let Some(length) = self.socket.as_ref().and_then(|socket| socket.try_receive(&mut buffer)) {
+            changed |= self.step(Input::Datagram(buffer.get(..length).unwrap_or(&buffer)));
+        }
+        changed | self.step(Input::Tick)
+    }
+
+    /// One step of the membership and what follows from it outside. Answers whether the live set changed.
+    fn step(&mut self, input: Input<'_>) -> bool {
+        let Some(membership) = &mut self.membership else { return false };
+        let heartbeat = matches!(input, Input::Datagram(_));
+        let out = membership.handle(input, now());
+        let Outputs { sends, changes, live_changed, repeat, ignored, stalled } = out;
+        for send in sends {
+            let sent = self.socket.as_ref().is_some_and(|socket| socket.send(&send.octets, send.to));
+            if sent {
+                self.metrics.heartbeats_sent.inc();
+            } else {
+                self.metrics.send_errors.inc();
+            }
+        }
+        match ignored {
+            Some(reason) => {
+                self.metrics.heartbeats_ignored.get_or_create(&ByReason { reason: reason.name() }).inc();
+                tracing::debug!(reason = reason.name(), "heartbeat ignored");
+            }
+            None if heartbeat => drop(self.metrics.heartbeats_received.inc()),
+            None => {}
+        }
+        if let Some(late) = stalled {
+            self.metrics.stalls.inc();
+            tracing::warn!(?late, "this speaker was not run for too long to judge its peers");
+        }
+        for change in &changes {
+            tracing::info!(node = change.node, from = ?change.from, to = ?change.to, "peer");
+        }
+        if repeat {
+            self.ports.values().for_each(Port::repeat);
+        }
+        if !changes.is_empty() {
+            self.tell_peer_counts();
+        }
+        live_changed
+    }
+
+    fn tell_peer_counts(&mut self) {
+        let Some(membership) = &self.membership else { return };
+        let peers = membership.snapshot(now());
+        self.metrics.set_peers(peers.iter().map(|peer| peer.liveness));
+        let isolated = membership.isolated();
+        self.metrics.isolated.set(u64::from(isolated));
+        if isolated != self.was_isolated {
+            self.was_isolated = isolated;
+            if isolated {
+                tracing::warn!(
+                    peers = peers.len(),
+                    "no other speaker is heard: either all are gone, or UDP between the nodes is blocked, or their key differs"
+                );
+            }
+            self.tell(SpeakerEvent::Isolated { isolated, peers: peers.len() });
+        }
+    }
+
+    fn tell(&self, event: SpeakerEvent) {
+        if self.events.try_send(event).is_err() {
+            self.metrics.events_dropped.inc();
+        }
+    }
+
+    /// Whom to count as alive; nothing as long as this cannot be said.
+    fn live(&self) -> Option<LiveSet> {
+        if self.config.heartbeats.is_none() {
+            return Some(LiveSet::Everyone);
+        }
+        let membership = self.membership.as_ref()?;
+        Some(LiveSet::Nodes(membership.live().into_iter().map(str::to_owned).collect()))
+    }
+
+    /// Decides anew who announces what, and sees that it is done.
+    async fn decide(&mut self) {
+        let (Some(view), Some(links)) = (self.view.clone(), self.links.clone()) else { return };
+        // From now on this node can do what it is elected for.
+        self.step(Input::Ready);
+        let Some(live) = self.live() else { return };
+        self.metrics.elections.inc();
+        self.open_ports(&links).await;
+        self.decisions = announcements(&view.world, &self.config.node, &live);
+        let open = self.ports.keys().filter_map(|index| Some((*index, links.get(*index)?.name.clone())));
+        let duty = Duty::new(&self.config.node, &self.decisions, &open.collect());
+        for (index, port) in &mut self.ports {
+            if let Some(addresses) = duty.addresses.get(index) {
+                port.announce(addresses);
+            }
+        }
+        self.take_up(duty);
+    }
+
+    /// Tells what differs from before.
+    fn take_up(&mut self, duty: Duty) {
+        let events = duty.events_since(&self.duty);
+        let kept = duty.all_addresses();
+        for address in self.duty.all_addresses().difference(&kept) {
+            self.metrics.forget(*address);
+        }
+        for event in events {
+            match &event {
+                SpeakerEvent::AnnouncementStarted { key, object, addresses, interfaces } => {
+                    tracing::info!(%object, ?addresses, ?interfaces, "announcing");
+                    if let Some(before) = self.duty.announced.get(key) {
+                        self.count_announced(&before.object.path(), &before.addresses, false);
+                    }
+                    self.count_announced(&object.path(), addresses, true);
+                }
+                SpeakerEvent::AnnouncementStopped { object, addresses, .. } => {
+                    tracing::info!(%object, ?addresses, "announcing no more");
+                    self.count_announced(&object.path(), addresses, false);
+                }
+                SpeakerEvent::AnnouncementFailed { object, failure, .. } => {
+                    tracing::warn!(%object, %failure, "cannot announce");
+                }
+                SpeakerEvent::Isolated { .. } => {}
+            }
+            self.tell(event);
+        }
+        self.duty = duty;
+    }
+
+    fn count_announced(&self, service: &str, addresses: &[IpAddr], announced: bool) {
+        for address in addresses {
+            let labels = AnnouncedLabels {
+                service: service.to_owned(),
+                protocol: "layer2",
+                node: self.config.node.clone(),
+                ip: AddressLabel(*address),
+            };
+            if announced {
+                self.metrics.announced.get_or_create(&labels).set(1);
+            } else {
+                self.metrics.announced.remove(&labels);
+            }
+        }
+    }
+
+    /// Opens a port on each eligible interface that has none, and closes the others.
+    async fn open_ports(&mut self, links: &Links) {
+        self.reopen = None;
+        let eligible: BTreeMap<u32, (&str, _)> = links
+            .iter()
+            .filter_map(|link| Some((link.index, (link.name.as_str(), link.eligible(&self.exclude).ok()?))))
+            .collect();
+        let closed: Vec<u32> = self
+            .ports
+            .iter()
+            .filter(|(index, port)| !eligible.contains_key(index) || port.failed())
+            .map(|(index, _)| *index)
+            .collect();
+        for index in closed {
+            if let Some(port) = self.ports.remove(&index)
+                && let Some(error) = port.close().await
+            {
+                tracing::warn!(index, %error, "interface failed");
+                // Not at once again: the cause may persist.
+                self.reopen = Some(Instant::now() + REOPEN);
+            }
+        }
+        if self.reopen.is_some() {
+            return;
+        }
+        for (index, (name, mac)) in eligible {
+            if let Some(port) = self.ports.get_mut(&index) {
+                port.set_mac(mac);
+                continue;
+            }
+            let seed = self.boot.rotate_left(index % 64);
+            match Port::open(index, mac, self.config.timing, seed, &self.metrics) {
+                Ok(port) => {
+                    tracing::info!(interface = name, index, %mac, "interface can announce");
+                    self.ports.insert(index, port);
+                }
+                Err(error) => {
+                    tracing::warn!(interface = name, %error, "cannot open a packet socket (it needs the capability NET_RAW)");
+                    self.reopen = Some(Instant::now() + REOPEN);
+                }
+            }
+        }
+    }
+
+    /// Says farewell, stops answering, and says it again.
+    async fn leave(mut self) {
+        self.step(Input::Leave);
+        for (_, port) in std::mem::take(&mut self.ports) {
+            // Its failure does not matter any more.
+            let _failure = port.close().await;
+        }
+        self.take_up(Duty::default());
+        while let Some(deadline) = self.membership.as_ref().and_then(Membership::next_deadline) {
+            sleep(deadline.saturating_since(now())).await;
+            self.step(Input::Tick);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let links = self.links.iter().flat_map(|links| links.iter());
+        Snapshot {
+            node: self.config.node.clone(),
+            state: self.membership.as_ref().map(Membership::state),
+            isolated: self.membership.as_ref().is_some_and(Membership::isolated),
+            peers: self.membership.as_ref().map(|membership| membership.snapshot(now())).unwrap_or_default(),
+            interfaces: links
+                .map(|link| InterfaceSnapshot {
+                    name: link.name.clone(),
+                    index: link.index,
+                    mac: link.mac,
+                    ineligible: link.eligible(&self.exclude).err(),
+                    addresses: self.duty.addresses.get(&link.index).into_iter().flatten().copied().collect(),
+                })
+                .collect(),
+            decisions: self.decisions.iter().map(|decision| self.decision_snapshot(decision)).collect(),
+        }
+    }
+
+    fn decision_snapshot(&self, decision: &Decision) -> DecisionSnapshot {
+        let key = &decision.announcement.key;
+        let failure = self.duty.failed.get(key).map(|(_, failure)| failure.to_string());
+        let announced = self.duty.announced.get(key);
+        DecisionSnapshot {
+            object: decision.announcement.object.to_string(),
+            addresses: decision.announcement.addresses.clone(),
+            pool: decision.pool.clone(),
+            elected: decision.elected.clone(),
+            interfaces: announced.map(|announced| announced.interfaces.clone()).unwrap_or_default(),
+            silent: failure.or_else(|| silence(decision)),
+        }
+    }
+}
+
+async fn readable(socket: Option<&HeartbeatSocket>) {
+    match socket {
+        Some(socket) => socket.readable().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! The speaker's state, for people to look at. Pure.
+
+use std::net::IpAddr;
+
+use causeway_metal::announce::{Decision, Silence, Verdict};
+use serde::Serialize;
+
+use crate::interfaces::Ineligible;
+use crate::l2::MacAddr;
+use crate::membership::{PeerSnapshot, State};
+
+/// What `/debug/state` shows of a speaker. Holds no secret.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// This node.
+    pub node: String,
+    /// What it says of itself; nothing while it has no key, or with heartbeats switched off.
+    pub state: Option<State>,
+    /// Whether there are peers and none is heard.
+    pub isolated: bool,
+    /// The other speakers.
+    pub peers: Vec<PeerSnapshot>,
+    /// The interfaces of this node.
+    pub interfaces: Vec<InterfaceSnapshot>,
+    /// What was decided about each load balancer, and why.
+    pub decisions: Vec<DecisionSnapshot>,
+}
+
+/// An interface.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InterfaceSnapshot {
+    /// Name.
+    pub name: String,
+    /// Index.
+    pub index: u32,
+    /// Hardware address that is announced, if it announces.
+    pub mac: Option<MacAddr>,
+    /// Why it does not.
+    pub ineligible: Option<Ineligible>,
+    /// What it announces.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A decision.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionSnapshot {
+    /// `Service namespace/name`.
+    pub object: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Their pool.
+    pub pool: Option<String>,
+    /// The node that announces it.
+    pub elected: Option<String>,
+    /// Names of the interfaces on which this node announces it.
+    pub interfaces: Vec<String>,
+    /// Why this node does not announce it, or not all of it.
+    pub silent: Option<String>,
+}
+
+/// Why, in words.
+pub(crate) fn silence(decision: &Decision) -> Option<String> {
+    let Verdict::Silent(silence) = &decision.verdict else { return None };
+    let reason = silence.as_str();
+    Some(match silence {
+        Silence::NoCandidate(why) => format!("{reason}: no node may announce it; this one: {}", why.as_str()),
+        Silence::NotCandidate(why) => format!("{reason}: {}", why.as_str()),
+        _ => reason.to_owned(),
+    })
+}
