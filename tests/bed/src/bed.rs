@@ -220,11 +220,13 @@ impl Bed {
         cluster.api_server().start(&self.init)?;
         let client = self.client().await?;
         wait::until("the API server", START_TIMEOUT, async || {
-            self.daemon("kube-apiserver").pid()?;
+            if let Err(dead) = self.daemon("kube-apiserver").pid() {
+                return Ok(Err(dead));
+            }
             let request = http_request("/readyz")?;
-            client.request_text(request).await.context("/readyz")
+            client.request_text(request).await.context("/readyz").map(Ok)
         })
-        .await?;
+        .await??;
         cluster.controller_manager().start(&self.init)?;
         cluster.scheduler().start(&self.init)?;
         for node in &self.description.nodes {
@@ -241,13 +243,16 @@ impl Bed {
         let expected = self.description.nodes.len() + hollow;
         let patience = START_TIMEOUT + Duration::from_millis(50) * hollow as u32;
         wait::until("all nodes to be Ready", patience, async || {
+            if let Some(dead) = self.daemons()?.iter().find_map(|daemon| daemon.pid().err()) {
+                return Ok(Err(dead));
+            }
             let params = ListParams::default().match_any();
             let nodes = Api::<NodeObject>::all(client.clone()).list(&params).await?.items;
             let ready = nodes.iter().filter(|node| is_usable(node)).count();
             ensure!(ready == expected, "{ready} of {expected} nodes are Ready");
-            Ok(())
+            Ok(Ok(()))
         })
-        .await?;
+        .await??;
         for node in self.nodes() {
             wait::until("kube-proxy", START_TIMEOUT, async || {
                 let health = node

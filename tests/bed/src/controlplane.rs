@@ -55,6 +55,12 @@ impl Cluster<'_> {
                 "--kubelet-client-certificate=$STATE/pki/apiserver-kubelet.crt",
                 "--kubelet-client-key=$STATE/pki/apiserver-kubelet.key",
                 "--kubelet-preferred-address-types=InternalIP",
+                // The same authority as the clients': who may speak for others is told by name.
+                "--requestheader-client-ca-file=$STATE/pki/ca.crt",
+                "--requestheader-allowed-names=front-proxy-client",
+                "--requestheader-username-headers=X-Remote-User",
+                "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-",
                 "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
                 "--service-account-key-file=$STATE/pki/sa.pub",
                 "--service-account-signing-key-file=$STATE/pki/sa.key",
@@ -136,7 +142,7 @@ impl Cluster<'_> {
         Daemon::new(&format!("{}-kube-proxy", node.name), &node.name, command)
     }
 
-    /// The agent of a node, with `/tmp` and the names of network namespaces of its own.
+    /// The agent of a node, in a mount namespace of its own.
     pub fn agent(&self, node: &NodeAddresses) -> Daemon {
         let NodeAddresses { name, v4, v6, pods_v4, pods_v6, .. } = node;
         let mut command = flags(
@@ -158,9 +164,8 @@ impl Cluster<'_> {
             "--port=10250".to_owned(),
         ]);
         let mut daemon = Daemon::new(&format!("{name}-agent"), name, command);
-        daemon.mounts = Some(format!(
-            "mkdir -p {STATE_DIR}/nodes/{name}\nmount -t tmpfs tmpfs /tmp\nmount -t tmpfs tmpfs /run/netns"
-        ));
+        // Mounts for volumes stay the node's own.
+        daemon.mounts = Some(format!("mkdir -p {STATE_DIR}/nodes/{name}"));
         daemon
     }
 }

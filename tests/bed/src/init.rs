@@ -1,7 +1,7 @@
 //! The bed's process tree and how it ends. I/O.
 //!
 //! A bed hangs on one process, its *init*: pid 1 of a pid namespace and the first process of a mount namespace with a tmpfs on
-//! `/run`. It does nothing but read a pipe whose other end the owner holds. When the owner closes it, exits or is killed, however
+//! `/run` and of an empty network namespace. It does nothing but read a pipe whose other end the owner holds. When the owner closes it, exits or is killed, however
 //! hard, init reads the end of file and exits, and the kernel kills every process of the pid namespace, which ends the network
 //! namespaces, the mounts and with the tmpfs all files. So nothing has to be cleaned up and nothing can be left.
 //!
@@ -68,6 +68,7 @@ impl Init {
                 "--fork",
                 "--kill-child",
                 "--mount",
+                "--net",
                 "--propagation",
                 "private",
                 "sh",
@@ -148,13 +149,15 @@ impl Init {
         Ok(format!("{STATE_DIR}/{relative}"))
     }
 
-    /// A command inside the bed's pid and mount namespaces, and in network namespace `net` (a name, or none for the owner's).
+    /// A command inside the bed's pid and mount namespaces, and in network namespace `net` (a name, or none for init's, which
+    /// is empty).
     pub fn command(&self, net: Option<&str>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.pid.to_string()).args(["--pid", "--mount"]);
-        if let Some(net) = net {
-            command.arg(format!("--net={}", self.path(&format!("/run/netns/{net}")).display()));
-        }
+        match net {
+            Some(net) => command.arg(format!("--net={}", self.path(&format!("/run/netns/{net}")).display())),
+            None => command.arg("--net"),
+        };
         command.arg("--");
         command
     }

@@ -60,10 +60,12 @@ impl Segment {
         let table = format!("loss_{port}");
         let mut rules = format!("add table bridge {table}; delete table bridge {table}");
         if percent > 0 {
+            // A comparison that is always true is refused by nft.
+            let chance =
+                if percent < 100 { format!("numgen random mod 100 < {percent}") } else { String::new() };
             rules = format!(
                 "{rules}; table bridge {table} {{ chain forward {{ type filter hook forward priority 1;
-                   iifname {port} numgen random mod 100 < {percent} drop;
-                   oifname {port} numgen random mod 100 < {percent} drop; }}; }}"
+                   iifname {port} {chance} drop; oifname {port} {chance} drop; }}; }}"
             );
         }
         self.lan.run(&["nft", &rules])?;

@@ -208,7 +208,7 @@ async fn a_node_about_to_be_deleted_fails_the_proxys_health_check_only() -> Resu
     let taint = json!({"spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule"}]}});
     nodes.patch("node2", &PatchParams::default(), &Patch::Merge(&taint)).await?;
     let response = echo.health(2, 10256, 503).await?;
-    ensure!(response.body.contains("\"nodeEligible\": false"), "{}", response.body);
+    ensure!(response.body.contains("\"nodeEligible\":false"), "{}", response.body);
     let live = echo.get(echo.address(2)?, 10256, "/livez", CONNECT).await?;
     ensure!(live.status == 200, "/livez says {}", live.status);
     echo.health(2, health_port(&service)?, 200).await?;
