@@ -194,7 +194,7 @@ impl Cloud {
         if tokens < 1000 {
             self.tokens = Some((tokens, now));
             let wait = (1000 - tokens).div_ceil(u64::from(bucket.per_second).max(1));
-            *self.counts.entry("Throttled".to_owned()).or_default() += 1;
+            *self.faults.injected.entry("RateExceeded".to_owned()).or_default() += 1;
             return Err(Refusal::new(Code::Throttled, "rate exceeded").after(wait));
         }
         Ok(())
@@ -289,7 +289,7 @@ impl Cloud {
         }
     }
 
-    /// Calls so far by action, faults and refusals by the cloud's own limiter included.
+    /// Calls so far by action, those that went wrong or were refused included.
     #[must_use]
     pub fn calls(&self) -> &BTreeMap<String, u64> {
         &self.counts

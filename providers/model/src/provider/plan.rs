@@ -337,7 +337,7 @@ impl Draft<'_> {
         let mutates = self.changes.iter().any(|c| !matches!(c.info.verb, Verb::Register | Verb::Deregister));
         let value = hash(want);
         if mutates || applied(&lb.spec.tags) != value {
-            if mutates {
+            if !self.changes.is_empty() {
                 self.mark(Verb::MarkDirty, &AppliedHash::Dirty);
                 self.changes.rotate_right(1);
             }
