@@ -56,9 +56,12 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         match self.converge(key, cause, &snapshot, &mut versions, fence).await {
             Ok(converged) => {
                 let verdict = self.finish(key, &snapshot, &converged, &versions, fence).await;
-                if converged.freed {
-                    let troubled = lock(&self.ledger).troubled();
-                    self.push(troubled.into_iter().filter(|k| k != key).map(|k| (k, Cause::Facts)));
+                if verdict == Verdict::Done && !self.config.dry_run {
+                    let mut hopeful = self.provider.settled(key);
+                    if converged.freed {
+                        hopeful.extend(lock(&self.ledger).troubled());
+                    }
+                    self.push(hopeful.into_iter().filter(|k| k != key).map(|k| (k, Cause::Facts)));
                 }
                 if converged.changed || converged.freed {
                     self.own_dirty.notify_one();

@@ -166,6 +166,12 @@ pub trait CloudProvider: Send + Sync + 'static {
     fn own_annotations(&self) -> &'static [&'static str] {
         &[]
     }
+    /// The statuses that [`status`](Self::status) last said of a key were written (or its last member let go): what was given up is no longer shown
+    /// anywhere and may be given to others. Answers the keys that asked in vain and may have better luck now.
+    fn settled(&self, key: &LbKey) -> Vec<LbKey> {
+        let _ = key;
+        Vec::new()
+    }
     /// Status of own objects, after anything changed. Pure.
     fn own_status(&self, facts: &Self::Facts) -> Vec<OwnStatus> {
         let _ = facts;

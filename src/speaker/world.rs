@@ -1,0 +1,156 @@
+//! What the speaker's decisions depend on, out of watch updates. Pure: the same index as the controller's, seen from the
+//! other side: not what Services ask for, but what they were given.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use causeway_api::{
+    Capabilities, EndpointDetail, Layer, LbKey, Member, OwnKind, Problem, Protocol, TrafficPolicy, Wants,
+};
+use causeway_metal::advertisement::L2Advertisement;
+use causeway_metal::announce::{Announcement, When, World};
+use causeway_metal::candidates::{NodeFacts, NodeName};
+use causeway_metal::pool::Pools;
+
+use crate::state::index::{Index, Rules};
+use crate::state::records::Update;
+use crate::translate::{ClassRules, ClusterHealth};
+
+/// Addresses of every node, by which speakers reach each other.
+pub type Peers = BTreeMap<NodeName, Vec<IpAddr>>;
+
+/// What a speaker wants to be told.
+#[must_use]
+pub fn wants(kinds: Vec<OwnKind>) -> Wants {
+    Wants { nodes: true, endpoints: EndpointDetail::All, kinds, ..Wants::default() }
+}
+
+/// Makes worlds out of updates.
+pub struct WorldBuilder {
+    index: Index,
+    world: World,
+    peers: Peers,
+}
+
+impl WorldBuilder {
+    /// An empty world.
+    #[must_use]
+    pub fn new(classes: ClassRules, kinds: Vec<OwnKind>, ignore_exclude_label: bool) -> Self {
+        let rules = Rules {
+            classes,
+            capabilities: Capabilities {
+                l4: true,
+                l7: false,
+                protocols: vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp],
+                own_classless: true,
+                needs_node_ports: false,
+                orphan_grace: std::time::Duration::ZERO,
+                write_deadline: std::time::Duration::ZERO,
+                status_is_commit: true,
+            },
+            wants: wants(kinds),
+            cluster_health: ClusterHealth::default(),
+        };
+        let key_of = |member: &Member| LbKey::object(Layer::L4, member.object.clone());
+        Self {
+            index: Index::new(rules, Arc::new(key_of)),
+            world: World { ignore_exclude_label, ..World::default() },
+            peers: Peers::new(),
+        }
+    }
+
+    /// Takes over one update. Answers whether anything changed, and what is wrong with own objects if these changed.
+    pub fn update(&mut self, update: Update) -> (bool, Vec<Problem>) {
+        let nodes = matches!(update, Update::Node(_));
+        let effects = self.index.update(update);
+        let mut changed = false;
+        for (key, _) in &effects.dirty {
+            changed |= self.refresh(key);
+        }
+        if nodes {
+            changed |= self.refresh_nodes();
+        }
+        let mut problems = Vec::new();
+        if effects.facts {
+            let objects = self.index.own_objects();
+            let (pools, found) = Pools::new(&objects);
+            problems.extend(found);
+            let (advertisements, found) = L2Advertisement::parse_all(&objects);
+            problems.extend(found);
+            self.world.pools = Arc::new(pools);
+            self.world.advertisements = Arc::new(advertisements);
+            changed = true;
+        }
+        (changed, problems)
+    }
+
+    /// The world as it is known now.
+    #[must_use]
+    pub fn world(&self) -> World {
+        self.world.clone()
+    }
+
+    /// Addresses of all nodes.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        self.peers.clone()
+    }
+
+    fn refresh(&mut self, key: &LbKey) -> bool {
+        let new = self.index.snapshot(key).lb.members.first().and_then(|member| announcement(key, member));
+        if self.world.announcements.get(key).map(Arc::as_ref) == new.as_ref() {
+            return false;
+        }
+        match new {
+            Some(new) => self.world.announcements.insert(key.clone(), Arc::new(new)),
+            None => self.world.announcements.remove(key),
+        };
+        true
+    }
+
+    fn refresh_nodes(&mut self) -> bool {
+        let facts: BTreeMap<NodeName, NodeFacts> = self
+            .index
+            .nodes()
+            .map(|node| {
+                let labels = BTreeMap::clone(&node.labels);
+                (node.name.clone(), NodeFacts { labels, network_unavailable: node.network_unavailable })
+            })
+            .collect();
+        let peers: Peers =
+            self.index.nodes().map(|node| (node.name.clone(), node.addresses.clone())).collect();
+        if facts == *self.world.nodes && peers == self.peers {
+            return false;
+        }
+        self.world.nodes = Arc::new(facts);
+        self.peers = peers;
+        true
+    }
+}
+
+/// What a Service was given, if anything. Only addresses that kube-proxy takes (ipMode VIP) can be announced.
+fn announcement(key: &LbKey, member: &Member) -> Option<Announcement> {
+    let service = member.service()?;
+    let addresses: Vec<IpAddr> = member
+        .current
+        .iter()
+        .filter(|p| p.ip_mode != Some(causeway_api::IpMode::Proxy))
+        .filter_map(|p| p.ip)
+        .collect();
+    if addresses.is_empty() {
+        return None;
+    }
+    Some(Announcement {
+        key: key.clone(),
+        object: member.object.clone(),
+        addresses,
+        labels: member.labels.clone(),
+        shares_address: causeway_metal::annotations::shares_address(&member.annotations),
+        when: match service.traffic_policy {
+            TrafficPolicy::Cluster => When::ClusterEndpoints,
+            TrafficPolicy::Local => When::LocalEndpoints,
+        },
+        endpoints: service.endpoints.clone(),
+    })
+}
