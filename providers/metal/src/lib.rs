@@ -1,4 +1,5 @@
-//! Bare metal: MetalLB's kinds, address allocation, election, who announces what. Pure: no socket, clock or client.
+//! Bare metal: MetalLB's kinds, address allocation, election, who announces what. No socket, clock or client: all of it is pure but for the
+//! mutex in [`provider`].
 //!
 //! ```text
 //! IPAddressPool ----> pool ----> allocator <---- provider <---- Services (api::LoadBalancer)     in the controller
@@ -10,11 +11,21 @@
 
 pub mod advertisement;
 pub mod allocator;
+pub mod annotations;
 pub mod announce;
+mod apply;
 pub mod candidates;
+pub mod desired;
 pub mod election;
 pub mod kinds;
+pub mod limits;
 pub mod names;
+pub mod observe;
+pub mod plan;
 pub mod pool;
+pub mod provider;
 pub mod range;
 pub mod selector;
+pub mod status;
+
+pub use provider::Metal;

@@ -31,8 +31,9 @@ pub mod events {
     pub const ALLOCATION_FAILED: &str = "AllocationFailed";
     /// Warning: the addresses asked for are not addresses.
     pub const REQUEST_INVALID: &str = "LoadBalancerFailed";
-    /// Warning: `RequireDualStack` with fewer than two cluster IPs. MetalLB's reason is not CamelCase.
-    pub const NOT_ENOUGH_CLUSTER_IPS: &str = "not enough clusterips";
+    /// Warning: `RequireDualStack` with fewer than two cluster IPs. MetalLB writes `not enough clusterips`, which no condition may have as its
+    /// reason.
+    pub const NOT_ENOUGH_CLUSTER_IPS: &str = "NotEnoughClusterIPs";
     /// Warning: the cluster IPs are of no known family mix.
     pub const CLUSTER_IPS_FAMILY: &str = "noclusterIPsIPFamily";
     /// Warning: an annotation with the old prefix is used.
@@ -49,6 +50,8 @@ pub mod reasons {
     pub const OVERLAPPING_POOLS: &str = "OverlappingPools";
     /// The spec of an L2Advertisement cannot be used.
     pub const INVALID_ADVERTISEMENT: &str = "InvalidAdvertisement";
+    /// No L2Advertisement announces the addresses of a Service.
+    pub const NOT_ANNOUNCED: &str = "NotAnnounced";
     /// An address that a Service has is in no pool any more.
     pub const OUTSIDE_POOLS: &str = "AddressOutsidePools";
 }

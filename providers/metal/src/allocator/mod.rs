@@ -31,7 +31,7 @@ use crate::range::{address, number};
 use free::Free;
 use uses::Uses;
 
-pub use request::{AllocError, Assignment, Denied, Families, Happened, Port, Request, SharingKey};
+pub use request::{AllocError, Assignment, Denied, Families, Happened, Port, Request, SharingKey, field};
 
 /// What becomes of addresses that no pool holds any more, neither a serving nor a refused one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use causeway_api::{Family, FamilyPolicy, LbKey, Protocol};
 
+use serde::Serialize;
+
 use crate::names::events;
 use crate::selector::Labels;
 
@@ -53,12 +55,24 @@ impl fmt::Display for Families {
 }
 
 /// Who may be on one address together: equal sharing keys that are not empty, and equal backend keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SharingKey {
     /// Value of the annotation `allow-shared-ip`; empty: does not share.
     pub sharing: String,
     /// Empty with `externalTrafficPolicy: Cluster`; with `Local` the selector, since one node must have the endpoints of all.
     pub backend: String,
+}
+
+/// Paths of the fields of a Service that a request comes from.
+pub mod field {
+    /// The pool.
+    pub const ADDRESS_POOL: &str = "metadata.annotations[metallb.io/address-pool]";
+    /// The addresses, by annotation.
+    pub const LOAD_BALANCER_IPS: &str = "metadata.annotations[metallb.io/loadBalancerIPs]";
+    /// The address, by its deprecated field.
+    pub const LOAD_BALANCER_IP: &str = "spec.loadBalancerIP";
+    /// The sharing key.
+    pub const ALLOW_SHARED_IP: &str = "metadata.annotations[metallb.io/allow-shared-ip]";
 }
 
 /// What a load balancer asks for.
@@ -82,6 +96,8 @@ pub struct Request {
     pub pool: Option<String>,
     /// The addresses asked for; empty: any.
     pub addresses: Vec<IpAddr>,
+    /// Where they were asked for, for messages: one of [`field`].
+    pub addresses_field: &'static str,
     /// With whom it may share.
     pub key: SharingKey,
     /// What it listens to.
@@ -280,19 +296,21 @@ impl AllocError {
     #[must_use]
     pub fn field(&self, request: &Request) -> &'static str {
         match self {
-            Self::UnknownPool { .. } | Self::PoolRefused { .. } | Self::PoolExhausted { .. } => {
-                "metadata.annotations[metallb.io/address-pool]"
-            }
-            Self::PoolSetAside { .. } if request.pool.is_some() => {
-                "metadata.annotations[metallb.io/address-pool]"
-            }
+            Self::UnknownPool { .. } => field::ADDRESS_POOL,
             Self::OutsidePools { .. }
             | Self::LeftOut { .. }
             | Self::PoolDisagrees { .. }
-            | Self::FamilyMismatch { .. } => "metadata.annotations[metallb.io/loadBalancerIPs]",
-            Self::NotShared { .. } => "metadata.annotations[metallb.io/allow-shared-ip]",
+            | Self::FamilyMismatch { .. } => request.addresses_field,
+            Self::PoolSetAside { .. } | Self::PoolRefused { .. } | Self::PoolExhausted { .. }
+                if request.pool.is_some() =>
+            {
+                field::ADDRESS_POOL
+            }
+            Self::PoolSetAside { .. } | Self::PoolRefused { .. } => request.addresses_field,
+            Self::NotShared { .. } if !request.addresses.is_empty() => request.addresses_field,
+            Self::NotShared { .. } => field::ALLOW_SHARED_IP,
             Self::PortTaken { .. } => "spec.ports",
-            Self::NoPools | Self::Exhausted { .. } | Self::PoolSetAside { .. } => "",
+            Self::NoPools | Self::Exhausted { .. } | Self::PoolExhausted { .. } => "",
         }
     }
 }

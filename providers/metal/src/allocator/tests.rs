@@ -52,6 +52,7 @@ pub(super) fn service(name: &str) -> Request {
         primary: Family::V4,
         pool: None,
         addresses: Vec::new(),
+        addresses_field: field::LOAD_BALANCER_IPS,
         key: SharingKey::default(),
         ports: vec![(Protocol::Tcp, 80)],
     }
