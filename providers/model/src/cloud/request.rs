@@ -13,7 +13,6 @@ use super::records::{
 
 /// One call. `id` is always the load balancer's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "action")]
 pub enum Request {
     /// Load balancers that carry all these tags, by id, with everything in them.
     ListLoadBalancers {
@@ -248,7 +247,6 @@ impl Request {
 
 /// A good answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "answer")]
 pub enum Answer {
     /// To the lists and gets.
     LoadBalancers {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use causeway_api::{
-    AppliedHash, Backend, Body, Certificate, CloudError, CloudProvider, Family, FamilyPolicy, Fence, HealthCheck,
-    HealthProtocol, HttpBody, IngressSpec, Layer, LbKey, Listener, LoadBalancer, Mark, Member, MemberSpec, Node,
-    NodeSet, ObjectRef, Outcome, PathMatch, Plan, PlannedChange, Protocol, Route, ServicePort, ServiceSpec,
-    TrafficPolicy, Verb, names,
+    AppliedHash, Backend, Body, Certificate, CloudError, CloudProvider, Family, FamilyPolicy, Fence,
+    HealthCheck, HealthProtocol, HttpBody, IngressSpec, Layer, LbKey, Listener, LoadBalancer, Mark, Member,
+    MemberSpec, Node, NodeSet, ObjectRef, Outcome, PathMatch, Plan, PlannedChange, Protocol, Route,
+    ServicePort, ServiceSpec, TrafficPolicy, Verb, names,
 };
 use causeway_model::cloud::{Cloud, Fault, Settings, Snapshot, Style};
 use causeway_model::provider::{Change, Facts, ModelStack, Quotas, hash, naming};
@@ -65,7 +65,8 @@ pub fn svc() -> impl Strategy<Value = Svc> {
     let protocol = prop_oneof![4 => Just(Protocol::Tcp), 2 => Just(Protocol::Udp), 1 => Just(Protocol::Sctp)];
     let node_port = prop_oneof![6 => (30_000..30_004u16).prop_map(Some), 1 => Just(None)];
     let ports = btree_map((protocol, 80..83u16), node_port, 1..4);
-    let rest = (any::<bool>(), prop::bool::weighted(0.2), any::<bool>(), option::of(1..3u32), option::of(0..2u8));
+    let rest =
+        (any::<bool>(), prop::bool::weighted(0.2), any::<bool>(), option::of(1..3u32), option::of(0..2u8));
     (option::of(0..2u8), option::of(0..3i64), ports, rest).prop_map(|(group, created, ports, rest)| {
         let (dual, internal, local, affinity, range) = rest;
         Svc { group, created, ports, dual, internal, local, affinity, range }
@@ -74,9 +75,8 @@ pub fn svc() -> impl Strategy<Value = Svc> {
 
 pub fn ing() -> impl Strategy<Value = Ing> {
     let routes = btree_map((0..3u8, 0..3u8), 0..4u8, 0..5);
-    (option::of(0..2u8), option::of(0..3i64), routes, option::of(0..3u8), option::of(0..2u8)).prop_map(
-        |(group, created, routes, default, secret)| Ing { group, created, routes, default, secret },
-    )
+    (option::of(0..2u8), option::of(0..3i64), routes, option::of(0..3u8), option::of(0..2u8))
+        .prop_map(|(group, created, routes, default, secret)| Ing { group, created, routes, default, secret })
 }
 
 pub fn world() -> impl Strategy<Value = World> {
@@ -137,7 +137,11 @@ impl Svc {
             family_policy: FamilyPolicy::PreferDualStack,
             cluster_ips: Vec::new(),
             requested_address: None,
-            source_ranges: self.range.map(|r| format!("10.{r}.0.0/16").parse().unwrap()).into_iter().collect(),
+            source_ranges: self
+                .range
+                .map(|r| format!("10.{r}.0.0/16").parse().unwrap())
+                .into_iter()
+                .collect(),
             affinity_seconds: self.affinity,
             traffic_policy: if self.local { TrafficPolicy::Local } else { TrafficPolicy::Cluster },
             health: health(Some(if self.local { 31_000 } else { 10_256 })),
@@ -413,7 +417,8 @@ impl Essence {
     fn of(mut spec: causeway_model::cloud::Spec, status: &str) -> Self {
         let name = std::mem::take(&mut spec.name);
         // Positions say an order: that is what must hold.
-        let mut order: Vec<_> = spec.rules.iter().map(|(n, r)| (r.listener.clone(), r.position, n.clone())).collect();
+        let mut order: Vec<_> =
+            spec.rules.iter().map(|(n, r)| (r.listener.clone(), r.position, n.clone())).collect();
         order.sort();
         let order: Vec<_> = order.into_iter().map(|(listener, _, name)| (listener, name)).collect();
         spec.rules.values_mut().for_each(|r| r.position = 0);
