@@ -2,6 +2,7 @@
 # Makes an OCI image around one static program, without docker and without root:
 #
 #   build.sh PROGRAM OUTDIR [amd64|arm64]
+#   build.sh --rootfs PROGRAM OUTDIR        only the unpacked root directory, which is all that the test bed needs
 #
 #   OUTDIR/rootfs/            what is in the image: the program, CA certificates, two accounts
 #   OUTDIR/oci/               the image as an OCI layout (skopeo, podman, umoci, `ctr image import` read it)
@@ -12,7 +13,9 @@ set -eu
 
 fail() { echo "image: $*" >&2; exit 1; }
 
-[ $# -ge 2 ] || fail "usage: build.sh PROGRAM OUTDIR [amd64|arm64]"
+rootfs_only=no
+[ "${1:-}" != --rootfs ] || { rootfs_only=yes; shift; }
+[ $# -ge 2 ] || fail "usage: build.sh [--rootfs] PROGRAM OUTDIR [amd64|arm64]"
 program=$1
 out=$2
 case ${3:-$(uname -m)} in
@@ -41,7 +44,7 @@ version=${IMAGE_VERSION:-$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\
 rm -rf "$out/rootfs" "$out/oci"
 root=$out/rootfs
 blobs=$out/oci/blobs/sha256
-mkdir -p "$root/etc/ssl/certs" "$root/licenses" "$blobs"
+mkdir -p "$root/etc/ssl/certs" "$root/licenses"
 cp "$program" "$root/causeway"
 cp "$certificates" "$root/etc/ssl/certs/ca-certificates.crt"
 cp "$top/LICENSE" "$root/licenses/LICENSE"
@@ -50,6 +53,8 @@ printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/etc/group"
 find "$root" -type d -exec chmod 755 {} +
 find "$root" -type f -exec chmod 644 {} +
 chmod 755 "$root/causeway"
+[ "$rootfs_only" = no ] || exit 0
+mkdir -p "$blobs"
 
 pack() {
     tar --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$1" -cf - .

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Upstream's LoadBalancer specs (kubernetes/test/e2e) against Causeway on a bed of three nodes.
+#
+#   upstream.sh fast     all but the two that watch a rolling update for 15 minutes each
+#   upstream.sh all      all 17
+set -eu
+top=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$top"
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/causeway/target}
+export CARGO_TARGET_DIR
+case ${1:-} in
+fast) skip='rolling update' ;;
+all) skip= ;;
+*) echo "usage: upstream.sh fast | all" >&2; exit 2 ;;
+esac
+CAUSEWAY_BED=upstream-$$
+export CAUSEWAY_BED
+images=${CAUSEWAY_BED_IMAGES:-$(tests/scripts/bed-image.sh | tail -1)}
+cargo build --locked --quiet --package causeway-bed --bin bed
+bed=$CARGO_TARGET_DIR/debug/bed
+# Built before the bed is up: building beside a running cluster makes its clocks late.
+tests/bed/controlplane/build.sh e2e >/dev/null
+[ -f "$images" ] || { echo "the image for the bed was not built" >&2; exit 1; }
+trap '"$bed" down >/dev/null 2>&1 || true' EXIT
+trap 'exit 130' INT TERM
+"$bed" up --nodes 3 --images "$images" >/dev/null
+"$bed" kubectl apply --server-side -k deploy/kustomize/metal >/dev/null
+"$bed" kubectl apply --server-side -f tests/manifests/pool.yaml >/dev/null
+"$bed" kubectl -n kube-system rollout status deployment/causeway --timeout=90s
+"$bed" kubectl -n kube-system rollout status daemonset/causeway-speaker --timeout=90s
+set -- --focus LoadBalancers
+[ -z "$skip" ] || set -- "$@" --skip "$skip"
+status=0
+"$bed" e2e "$@" || status=$?
+[ "$status" -eq 0 ] || "$bed" kubectl -n kube-system logs deployment/causeway --tail=40 || true
+exit "$status"
