@@ -54,16 +54,6 @@ impl Metal {
         // Every change of the state is made whole before anything can panic; a poisoned lock must not stop all load balancers.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The statuses of a load balancer are written as [`CloudProvider::status`] last said: what it gave up is free now. Answers those that asked in
-    /// vain and may have better luck.
-    pub fn settle(&self, key: &LbKey) -> Vec<LbKey> {
-        let mut state = self.state();
-        state.allocator.settle(key);
-        let mut waiting = state.allocator.take_waiting();
-        waiting.retain(|other| other != key);
-        waiting
-    }
 }
 
 impl CloudProvider for Metal {
@@ -120,12 +110,16 @@ impl CloudProvider for Metal {
         &[ANNOTATION_FROM_POOL]
     }
 
-    fn settled(&self, key: &LbKey) -> Vec<LbKey> {
-        self.settle(key)
-    }
-
     fn own_status(&self, facts: &Facts) -> Vec<OwnStatus> {
         limits::pool_statuses(&self.state().allocator, &facts.pools)
+    }
+
+    fn settled(&self, key: &LbKey) -> Vec<LbKey> {
+        let mut state = self.state();
+        state.allocator.settle(key);
+        let mut waiting = state.allocator.take_waiting();
+        waiting.retain(|other| other != key);
+        waiting
     }
 
     async fn start(&self, all: &[LoadBalancer], facts: &Facts) -> Result<()> {
