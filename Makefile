@@ -20,13 +20,14 @@ budget_unit := 1500
 budget_go := 300
 budget_build := 900
 budget_bed := 900
+budget_demo := 300
 budget_upstream := 1500
 budget_upstream_all := 3600
 budget_bench := 1800
 
 .PHONY: help
 help: ## this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: prepare
 prepare: ## install what building and testing need (Debian packages, targets, tools)
@@ -80,6 +81,7 @@ test: ## all tests: unit, bed, end to end, upstream's LoadBalancer specs but the
 	-@$(suite) run unit $(budget_unit) cargo test --locked --workspace --features causeway/model --no-fail-fast --quiet
 	-@$(suite) run go $(budget_go) tests/scripts/go.sh
 	-@tests/scripts/bed-suites.sh run $(budget_build) $(budget_bed)
+	-@$(suite) run demo $(budget_demo) tests/scripts/demo.sh
 	-@$(suite) run upstream $(budget_upstream) tests/scripts/upstream.sh fast
 	@$(suite) total
 

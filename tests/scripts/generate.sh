@@ -17,12 +17,12 @@ cargo build --locked --quiet --package causeway --bin causeway
 causeway=${CARGO_TARGET_DIR:-target}/debug/causeway
 mkdir -p "$out/deploy/crds" "$out/docs"
 "$causeway" crds >"$out/deploy/crds/metallb.io.yaml"
-for page in flags crds metrics; do
+for page in flags crds annotations metrics; do
     "$causeway" docs "$page" >"$out/docs/$page.md"
 done
 [ "$1" = check ] || exit 0
 status=0
-for file in deploy/crds/metallb.io.yaml docs/flags.md docs/crds.md docs/metrics.md; do
+for file in deploy/crds/metallb.io.yaml docs/flags.md docs/crds.md docs/annotations.md docs/metrics.md; do
     diff -u "$file" "$out/$file" || { echo "$file is not what the code says: make generate" >&2; status=1; }
 done
 exit $status
