@@ -1,1 +1,19 @@
-//! Arguments to validated configuration; the commands.
+//! Arguments to validated configuration; the commands that need no cluster.
+//!
+//! ```text
+//! argv, --config FILE --read::arguments()--> Arguments --config::validate()--> Config --> run
+//! ```
+//!
+//! Everything but the entry of each command is pure: files come in as text.
+
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod documents;
+pub mod duration;
+pub mod plan;
+pub mod provider;
+pub mod read;
+
+pub use config::Config;
+pub use provider::Provider;

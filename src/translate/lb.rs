@@ -68,7 +68,7 @@ fn listeners(members: &[Member], can: &Capabilities, problems: &mut Vec<Problem>
             let who = if holder == index {
                 "another port of this Service".to_owned()
             } else {
-                format!("{}, which is older and shares this load balancer", members[holder].object)
+                format!("{}, which is older and shares this load balancer,", members[holder].object)
             };
             conflicts.push(Problem::error(
                 member.object.clone(),

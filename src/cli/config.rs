@@ -1,0 +1,580 @@
+//! Validated configuration. One pure step from [`Arguments`]: all that is wrong is said at once, each with its flag and what to do;
+//! after it no code looks at a flag again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use causeway_api::{Capabilities, names};
+
+use super::args::{
+    self, Arguments, ClusterHealthArg, Command, CommonArgs, ControllerArgs, DocsPage, KubeArgs, LogFormat,
+    OutputFormat, PlanArgs, ProviderArgs, SpeakerArgs,
+};
+use super::provider::Provider;
+use crate::engine::EngineConfig;
+use crate::engine::queue::QueueConfig;
+use crate::translate::{ClassRules, ClusterHealth};
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// The controller.
+    Controller(Box<ControllerConfig>),
+    /// The node agent.
+    Speaker(Box<SpeakerConfig>),
+    /// Show what would be.
+    Plan(Box<PlanConfig>),
+    /// Print the CustomResourceDefinitions.
+    Crds,
+    /// Print a page of the reference.
+    Docs(DocsPage),
+    /// Print the version.
+    Version,
+}
+
+/// One flag that cannot be as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{flag}: {message}")]
+pub struct ConfigError {
+    /// The flag, with its dashes.
+    pub flag: &'static str,
+    /// What is the matter, and what to do.
+    pub message: String,
+}
+
+/// A Secret or Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectName {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// Provider, and which objects are ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// The provider.
+    pub provider: Provider,
+    /// Its own file, if it has one.
+    pub cloud_config: Option<PathBuf>,
+    /// In names of cloud resources.
+    pub cluster_name: String,
+    /// In marks of cloud resources; `None`: the uid of namespace kube-system.
+    pub cluster_id: Option<String>,
+    /// Exactly these classes are ours.
+    pub load_balancer_classes: Vec<String>,
+    /// Services without a class, if the user said it; see [`class_rules`](Self::class_rules).
+    pub own_classless: Option<bool>,
+    /// Health checks of Services with externalTrafficPolicy Cluster.
+    pub cluster_health: ClusterHealth,
+    /// Namespace of the provider's own objects.
+    pub config_namespace: String,
+}
+
+impl ProviderConfig {
+    /// Whose Services are ours. With classes it is exactly these; Services without a class are ours too if the user says so or, where
+    /// no class is given, if that is the provider's default.
+    #[must_use]
+    pub fn class_rules(&self, capabilities: &Capabilities) -> ClassRules {
+        let by_default = capabilities.own_classless && self.load_balancer_classes.is_empty();
+        ClassRules {
+            classes: self.load_balancer_classes.clone(),
+            own_classless: self.own_classless.unwrap_or(by_default),
+        }
+    }
+}
+
+/// The way to the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KubeConfig {
+    /// kubeconfig; `None`: the pod's credentials.
+    pub kubeconfig: Option<PathBuf>,
+    /// Address that overrides that of the kubeconfig: a URL with http or https.
+    pub master: Option<String>,
+    /// Requests per second on average; greater than 0.
+    pub qps: f64,
+    /// Requests in a burst; at least 1.
+    pub burst: u32,
+}
+
+/// Leader election: retry period < renew deadline < lease duration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderConfig {
+    /// Whether there is an election at all.
+    pub elect: bool,
+    /// How long an unrenewed Lease counts; whole seconds, at least 1.
+    pub lease_duration: Duration,
+    /// How long to try to renew.
+    pub renew_deadline: Duration,
+    /// Time between two tries.
+    pub retry_period: Duration,
+    /// The Lease.
+    pub lease: ObjectName,
+}
+
+/// Admin endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// /metrics and /debug for everybody.
+    pub insecure_metrics: bool,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Directives of `tracing_subscriber::EnvFilter`; they parse.
+    pub filter: String,
+    /// Form.
+    pub format: LogFormat,
+}
+
+/// `causeway controller`.
+#[derive(Clone, Debug)]
+pub struct ControllerConfig {
+    /// Provider and classes.
+    pub provider: ProviderConfig,
+    /// How work is done.
+    pub engine: EngineConfig,
+    /// Leader election.
+    pub leader: LeaderConfig,
+    /// API server.
+    pub kube: KubeConfig,
+    /// Admin endpoints.
+    pub admin: AdminConfig,
+    /// The speakers' key (metal).
+    pub membership_secret: ObjectName,
+    /// Log.
+    pub log: LogConfig,
+}
+
+/// Where the speakers' key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipKey {
+    /// A Secret, watched.
+    Secret(ObjectName),
+    /// A file.
+    File(PathBuf),
+}
+
+/// `causeway speaker`.
+#[derive(Clone, Debug)]
+pub struct SpeakerConfig {
+    /// Name of this node.
+    pub node_name: String,
+    /// Namespace of pools and advertisements.
+    pub config_namespace: String,
+    /// Exactly these classes are announced.
+    pub load_balancer_classes: Vec<String>,
+    /// Services without a class are announced too.
+    pub own_classless: bool,
+    /// Patterns of interfaces to keep silent on, besides the built-in ones; `*` stands for anything.
+    pub exclude_interfaces: Vec<String>,
+    /// The label that excludes nodes counts for nothing.
+    pub ignore_exclude_lb: bool,
+    /// UDP port of heartbeats.
+    pub membership_port: u16,
+    /// Time between heartbeats.
+    pub membership_interval: Duration,
+    /// Heartbeats missed until a node counts as dead.
+    pub membership_misses: u32,
+    /// The key.
+    pub membership_key: MembershipKey,
+    /// Id of the cluster; `None`: the uid of namespace kube-system.
+    pub cluster_id: Option<String>,
+    /// API server.
+    pub kube: KubeConfig,
+    /// Admin endpoints.
+    pub admin: AdminConfig,
+    /// Log.
+    pub log: LogConfig,
+}
+
+/// `causeway plan`.
+#[derive(Clone, Debug)]
+pub struct PlanConfig {
+    /// Files, `-` is standard input; empty: the running cluster.
+    pub files: Vec<PathBuf>,
+    /// Form of the output.
+    pub output: OutputFormat,
+    /// Inventory of the cloud, offline.
+    pub inventory: Option<PathBuf>,
+    /// Provider and classes.
+    pub provider: ProviderConfig,
+    /// API server.
+    pub kube: KubeConfig,
+    /// Log.
+    pub log: LogConfig,
+}
+
+/// Everything that is wrong, one line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+/// Arguments to configuration.
+///
+/// # Errors
+/// All flags that cannot be as they are.
+pub fn validate(arguments: Arguments) -> Result<Config, ConfigErrors> {
+    let mut check = Check::default();
+    let config = match arguments.command {
+        Command::Controller(args) => check.controller(*args).map(|c| Config::Controller(Box::new(c))),
+        Command::Speaker(args) => check.speaker(*args).map(|c| Config::Speaker(Box::new(c))),
+        Command::Plan(args) => check.plan(*args).map(|c| Config::Plan(Box::new(c))),
+        Command::Crds => Some(Config::Crds),
+        Command::Docs(args) => Some(Config::Docs(args.page)),
+        Command::Version => Some(Config::Version),
+    };
+    match config {
+        Some(config) if check.errors.is_empty() => Ok(config),
+        _ => Err(ConfigErrors(check.errors)),
+    }
+}
+
+/// Collects what is wrong. A part answers `None` only after an error was noted.
+#[derive(Default)]
+struct Check {
+    errors: Vec<ConfigError>,
+}
+
+impl Check {
+    fn error(&mut self, flag: &'static str, message: impl Into<String>) {
+        self.errors.push(ConfigError { flag, message: message.into() });
+    }
+
+    fn controller(&mut self, args: ControllerArgs) -> Option<ControllerConfig> {
+        let provider = self.provider(args.provider);
+        let queue = QueueConfig {
+            node_quiet: args.engine.node_quiet_period,
+            node_max_wait: args.engine.node_max_wait,
+            ..QueueConfig::default()
+        };
+        if queue.node_quiet > queue.node_max_wait {
+            self.error("--node-max-wait", "must not be shorter than --node-quiet-period");
+        }
+        if args.engine.concurrent_service_syncs == 0 {
+            self.error("--concurrent-service-syncs", "must be at least 1");
+        }
+        if args.engine.resync_period < Duration::from_secs(1) {
+            self.error("--resync-period", "must be at least 1s");
+        }
+        let engine = EngineConfig {
+            workers: args.engine.concurrent_service_syncs,
+            queue,
+            resync: args.engine.resync_period,
+            dry_run: args.engine.dry_run,
+            paused: args.engine.paused,
+            confirm_mass_delete: args.engine.confirm_mass_delete,
+            ..EngineConfig::default()
+        };
+        let kube = self.kube(args.kube);
+        let log = self.log(args.common);
+        let admin = AdminConfig {
+            listen: SocketAddr::new(args.admin.bind_address, args.admin_port),
+            insecure_metrics: args.admin.insecure_metrics,
+        };
+        if args.membership_secret.is_some() && provider.as_ref().is_some_and(|p| !p.provider.has_own_kinds())
+        {
+            self.error("--membership-secret", "only bare metal has speakers: take the flag away");
+        }
+        let secret = args.membership_secret.unwrap_or_else(|| args::MEMBERSHIP_SECRET.to_owned());
+        let membership_secret = self.object_name("--membership-secret", &secret);
+        let name = provider.as_ref().map_or("unknown", |p| p.provider.name());
+        let leader = self.leader(args.leader, name);
+        Some(ControllerConfig {
+            provider: provider?,
+            engine,
+            leader,
+            kube,
+            admin,
+            membership_secret: membership_secret?,
+            log,
+        })
+    }
+
+    fn leader(&mut self, args: args::LeaderArgs, provider: &str) -> LeaderConfig {
+        let lease = ObjectName {
+            namespace: args.leader_elect_resource_namespace,
+            name: args.leader_elect_resource_name.unwrap_or_else(|| names::lease(provider)),
+        };
+        for (flag, value) in [
+            ("--leader-elect-resource-namespace", &lease.namespace),
+            ("--leader-elect-resource-name", &lease.name),
+        ] {
+            if !dns_subdomain(value) {
+                self.error(flag, format!("{value:?} is not a name of Kubernetes"));
+            }
+        }
+        let (lease_duration, renew_deadline, retry_period) = (
+            args.leader_elect_lease_duration,
+            args.leader_elect_renew_deadline,
+            args.leader_elect_retry_period,
+        );
+        // The Lease object holds whole seconds.
+        if lease_duration.as_secs() == 0 || lease_duration.subsec_nanos() != 0 {
+            self.error("--leader-elect-lease-duration", "must be a whole number of seconds, at least 1s");
+        }
+        if renew_deadline >= lease_duration {
+            self.error("--leader-elect-renew-deadline", "must be shorter than --leader-elect-lease-duration");
+        }
+        if retry_period.is_zero() || retry_period.mul_f64(1.2) >= renew_deadline {
+            self.error(
+                "--leader-elect-retry-period",
+                "must be more than 0, and with 20 % of jitter shorter than --leader-elect-renew-deadline",
+            );
+        }
+        LeaderConfig { elect: args.leader_elect, lease_duration, renew_deadline, retry_period, lease }
+    }
+
+    fn provider(&mut self, args: ProviderArgs) -> Option<ProviderConfig> {
+        let load_balancer_classes = self.classes(args.load_balancer_class);
+        let name = args.cloud_provider.as_deref().unwrap_or_default();
+        if name.is_empty() {
+            self.error("--cloud-provider", format!("is missing; there are: {}", Provider::names()));
+            return None;
+        }
+        let provider = match Provider::parse(name) {
+            Ok(provider) => provider,
+            Err(message) => {
+                self.error("--cloud-provider", message);
+                return None;
+            }
+        };
+        let no_use = |what: &str| format!("provider {provider} {what}: take the flag away");
+        if args.cloud_config.is_some() && !provider.has_cloud_config() {
+            self.error("--cloud-config", no_use("reads no file, it is configured by objects in the cluster"));
+        }
+        if !provider.names_cloud_resources() {
+            if args.cluster_name.is_some() {
+                self.error("--cluster-name", no_use("names nothing outside the cluster"));
+            }
+            if args.cluster_id.is_some() {
+                self.error("--cluster-id", no_use("marks nothing outside the cluster"));
+            }
+        }
+        if args.config_namespace.is_some() && !provider.has_own_kinds() {
+            self.error("--config-namespace", no_use("has no kinds of its own"));
+        }
+        let config_namespace = args.config_namespace.unwrap_or_else(|| args::CONFIG_NAMESPACE.to_owned());
+        self.namespace("--config-namespace", &config_namespace);
+        let cluster_name = args.cluster_name.unwrap_or_else(|| "kubernetes".to_owned());
+        if cluster_name.is_empty() {
+            self.error("--cluster-name", "must not be empty");
+        }
+        self.cluster_id(args.cluster_id.as_deref());
+        Some(ProviderConfig {
+            provider,
+            cloud_config: args.cloud_config,
+            cluster_name,
+            cluster_id: args.cluster_id,
+            load_balancer_classes,
+            own_classless: args.own_classless,
+            cluster_health: match args.cluster_policy_health_check {
+                ClusterHealthArg::KubeProxy => ClusterHealth::KubeProxy,
+                ClusterHealthArg::TrafficPort => ClusterHealth::TrafficPort,
+            },
+            config_namespace,
+        })
+    }
+
+    fn speaker(&mut self, args: SpeakerArgs) -> Option<SpeakerConfig> {
+        if !cfg!(feature = "metal") {
+            self.error(
+                "speaker",
+                "provider metal is not compiled into this binary, so there is nothing to announce",
+            );
+        }
+        let load_balancer_classes = self.classes(args.node.load_balancer_class);
+        let own_classless = args.node.own_classless.unwrap_or(load_balancer_classes.is_empty());
+        let node_name = args.node.node_name.filter(|name| !name.is_empty());
+        if node_name.is_none() {
+            self.error(
+                "--node-name",
+                "is missing: give it, or set the environment variable NODE_NAME from spec.nodeName",
+            );
+        }
+        self.namespace("--config-namespace", &args.node.config_namespace);
+        for pattern in &args.node.exclude_interfaces {
+            if pattern.is_empty() || pattern.contains(['/', ' ', '^', '$', '(', '[']) {
+                self.error(
+                    "--exclude-interfaces",
+                    format!("{pattern:?} is not a pattern: write a name, in which * stands for anything, such as docker*"),
+                );
+            }
+        }
+        let membership = args.membership;
+        if membership.membership_port == 0 {
+            self.error("--membership-port", "must not be 0: all speakers must use the same port");
+        }
+        if !(Duration::from_millis(10)..=Duration::from_secs(60)).contains(&membership.membership_interval) {
+            self.error("--membership-interval", "must be between 10ms and 60s");
+        }
+        if membership.membership_misses < 2 {
+            self.error("--membership-misses", "must be at least 2: one lost packet must not move an address");
+        }
+        self.cluster_id(membership.cluster_id.as_deref());
+        let membership_key = match membership.membership_key_file {
+            Some(file) => Some(MembershipKey::File(file)),
+            None => self
+                .object_name("--membership-secret", &membership.membership_secret)
+                .map(MembershipKey::Secret),
+        };
+        let kube = self.kube(args.kube);
+        let log = self.log(args.common);
+        Some(SpeakerConfig {
+            node_name: node_name?,
+            config_namespace: args.node.config_namespace,
+            load_balancer_classes,
+            own_classless,
+            exclude_interfaces: args.node.exclude_interfaces,
+            ignore_exclude_lb: args.node.ignore_exclude_lb,
+            membership_port: membership.membership_port,
+            membership_interval: membership.membership_interval,
+            membership_misses: membership.membership_misses,
+            membership_key: membership_key?,
+            cluster_id: membership.cluster_id,
+            kube,
+            admin: AdminConfig {
+                listen: SocketAddr::new(args.admin.bind_address, args.admin_port),
+                insecure_metrics: args.admin.insecure_metrics,
+            },
+            log,
+        })
+    }
+
+    fn plan(&mut self, args: PlanArgs) -> Option<PlanConfig> {
+        let provider = self.provider(args.provider);
+        let kube = self.kube(args.kube);
+        let log = self.log(args.common);
+        if args.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
+            self.error("--filename", "standard input can be read once only");
+        }
+        Some(PlanConfig {
+            files: args.files,
+            output: args.output,
+            inventory: args.inventory,
+            provider: provider?,
+            kube,
+            log,
+        })
+    }
+
+    fn classes(&mut self, classes: Vec<String>) -> Vec<String> {
+        for class in &classes {
+            let (domain, name) = class.rsplit_once('/').map_or((None, class.as_str()), |(d, n)| (Some(d), n));
+            if !domain.is_none_or(dns_subdomain) || !qualified_name(name) {
+                self.error(
+                    "--load-balancer-class",
+                    format!("{class:?} can be no spec.loadBalancerClass: write name or example.com/name"),
+                );
+            }
+        }
+        classes
+    }
+
+    fn kube(&mut self, args: KubeArgs) -> KubeConfig {
+        if !(args.kube_api_qps.is_finite() && args.kube_api_qps > 0.0) {
+            self.error("--kube-api-qps", "must be more than 0");
+        }
+        if args.kube_api_burst == 0 {
+            self.error("--kube-api-burst", "must be at least 1");
+        }
+        if let Some(master) = &args.master {
+            let uri = master.parse::<http::Uri>().ok();
+            let scheme = uri.as_ref().and_then(http::Uri::scheme_str);
+            if !matches!(scheme, Some("http" | "https")) {
+                self.error("--master", format!("{master:?} is not a URL: write https://HOST:PORT"));
+            }
+        }
+        KubeConfig {
+            kubeconfig: args.kubeconfig,
+            master: args.master,
+            qps: args.kube_api_qps,
+            burst: args.kube_api_burst,
+        }
+    }
+
+    fn log(&mut self, args: CommonArgs) -> LogConfig {
+        let filter = match args.verbosity {
+            // Our crates all begin with this word; the rest of a debug log is the libraries' noise.
+            Some(4..=5) => "info,causeway=debug".to_owned(),
+            Some(6..=7) => "info,causeway=trace".to_owned(),
+            Some(8..) => "trace".to_owned(),
+            Some(_) => "info".to_owned(),
+            None => args.log_level,
+        };
+        if !directives(&filter) || tracing_subscriber::EnvFilter::builder().parse(&filter).is_err() {
+            self.error(
+                "--log-level",
+                format!(
+                    "{filter:?} is no level: write error, warn, info, debug, trace, or such as info,causeway::engine=debug"
+                ),
+            );
+        }
+        LogConfig { filter, format: args.log_format }
+    }
+
+    fn namespace(&mut self, flag: &'static str, name: &str) {
+        if !dns_label(name) {
+            self.error(flag, format!("{name:?} is not the name of a namespace"));
+        }
+    }
+
+    fn cluster_id(&mut self, id: Option<&str>) {
+        let good = |id: &str| !id.is_empty() && id.len() <= 63 && qualified_name(id);
+        if !id.is_none_or(good) {
+            self.error("--cluster-id", "must be 1 to 63 letters, digits, dashes, dots and underscores");
+        }
+    }
+
+    fn object_name(&mut self, flag: &'static str, text: &str) -> Option<ObjectName> {
+        match text.split_once('/') {
+            Some((namespace, name)) if dns_label(namespace) && dns_subdomain(name) => {
+                Some(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => {
+                self.error(flag, format!("{text:?} is not NAMESPACE/NAME"));
+                None
+            }
+        }
+    }
+}
+
+/// `level` or `module=level`, separated by commas. EnvFilter itself takes a misspelt level for the name of a module.
+fn directives(text: &str) -> bool {
+    let level = |t: &str| matches!(t, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    text.split(',').all(|d| match d.trim().rsplit_once('=') {
+        Some((module, l)) => !module.is_empty() && level(l),
+        None => level(d.trim()),
+    })
+}
+
+/// RFC 1123 label: what a namespace may be called.
+fn dns_label(text: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (1..=63).contains(&text.len())
+        && text.chars().all(|c| alphanumeric(c) || c == '-')
+        && text.starts_with(alphanumeric)
+        && text.ends_with(alphanumeric)
+}
+
+/// RFC 1123 subdomain: what most objects may be called.
+fn dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(dns_label)
+}
+
+/// The name part of a qualified name, as in label keys.
+fn qualified_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

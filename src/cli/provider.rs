@@ -1,0 +1,98 @@
+//! Which providers are in this binary. A new cloud is one more variant. Pure.
+
+use std::fmt;
+
+/// A provider that is compiled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// Bare metal.
+    #[cfg(feature = "metal")]
+    Metal,
+    /// The model cloud, for tests and benches.
+    #[cfg(feature = "model")]
+    Model,
+}
+
+/// All names that `--cloud-provider` may say, in whichever binary.
+const KNOWN: &[&str] = &["aws", "metal", "openstack"];
+
+impl Provider {
+    /// Those in this binary.
+    pub const ALL: &[Self] = &[
+        #[cfg(feature = "metal")]
+        Self::Metal,
+        #[cfg(feature = "model")]
+        Self::Model,
+    ];
+
+    /// Name as in `--cloud-provider`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "metal")]
+            Self::Metal => "metal",
+            #[cfg(feature = "model")]
+            Self::Model => "model",
+        }
+    }
+
+    /// It has a configuration file of its own (`--cloud-config`).
+    #[must_use]
+    pub fn has_cloud_config(self) -> bool {
+        match self {
+            #[cfg(feature = "metal")]
+            Self::Metal => false,
+            #[cfg(feature = "model")]
+            Self::Model => true,
+        }
+    }
+
+    /// It marks or names something outside the cluster (`--cluster-name`, `--cluster-id`).
+    #[must_use]
+    pub fn names_cloud_resources(self) -> bool {
+        match self {
+            #[cfg(feature = "metal")]
+            Self::Metal => false,
+            #[cfg(feature = "model")]
+            Self::Model => true,
+        }
+    }
+
+    /// It has objects of its own kinds in `--config-namespace`.
+    #[must_use]
+    pub fn has_own_kinds(self) -> bool {
+        match self {
+            #[cfg(feature = "metal")]
+            Self::Metal => true,
+            #[cfg(feature = "model")]
+            Self::Model => false,
+        }
+    }
+
+    /// The names of those in this binary, for people.
+    #[must_use]
+    pub fn names() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|p| p.name()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+
+    /// The provider of a name.
+    ///
+    /// # Errors
+    /// Lists those that are compiled in.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let canonical = if name == "metallb" { "metal" } else { name };
+        if let Some(provider) = Self::ALL.iter().find(|p| p.name() == canonical) {
+            return Ok(*provider);
+        }
+        let what =
+            if KNOWN.contains(&canonical) { "is not compiled into this binary" } else { "is not known" };
+        Err(format!("provider {name:?} {what}; there are: {}", Self::names()))
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
