@@ -18,7 +18,7 @@ use crate::selector::{self, Labels, Selector};
 /// Which Services a pool is set aside for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetAside {
-    /// Rank: lower comes first, 0 last.
+    /// Rank: lower comes first, 0 (and whatever is below) last.
     pub priority: i64,
     /// Namespaces by name.
     pub namespaces: BTreeSet<String>,
@@ -42,10 +42,10 @@ impl SetAside {
             && (self.service_selectors.is_empty() || self.service_selectors.iter().any(|s| s.matches(labels)))
     }
 
-    /// Sort key of [`SetAside::priority`]: 0 is behind all others.
+    /// Sort key of [`SetAside::priority`]: 0 and less are behind all others.
     #[must_use]
     pub fn rank(&self) -> (bool, i64) {
-        (self.priority == 0, self.priority)
+        (self.priority <= 0, self.priority)
     }
 }
 
@@ -252,12 +252,6 @@ fn parse(object: &OwnObject, problems: &mut Vec<Problem>) -> Pool {
 
 fn set_aside(allocation: &ServiceAllocation, refuse: &mut impl FnMut(String, String)) -> SetAside {
     let mut result = SetAside { priority: allocation.priority, ..SetAside::default() };
-    if allocation.priority < 0 {
-        refuse(
-            "spec.serviceAllocation.priority".into(),
-            format!("{} is negative; the best priority is 1, the last is 0", allocation.priority),
-        );
-    }
     for (index, namespace) in allocation.namespaces.iter().enumerate() {
         if !result.namespaces.insert(namespace.clone()) {
             refuse(

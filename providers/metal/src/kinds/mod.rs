@@ -37,6 +37,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![IPAddressPool::crd(), l2_advertisement, service_l2_status];
     for crd in &mut crds {
         for schema in root_schemas(crd) {
+            schema.title = None;
             forbid_null(schema);
         }
     }
@@ -123,6 +124,10 @@ mod tests {
             at(&pool, &["status"])["required"],
             json!(["assignedIPv4", "assignedIPv6", "availableIPv4", "availableIPv6"])
         );
+        let addresses = at(&pool, &["spec", "addresses"]);
+        assert_eq!(addresses["x-kubernetes-validations"][0]["rule"], "size(self) > 0");
+        let rule = addresses["items"]["x-kubernetes-validations"][0]["rule"].as_str().expect("a rule");
+        assert!(rule.contains("isCIDR(self)") && !rule.contains('\n'), "{rule}");
         let columns: Vec<_> = pool["additionalPrinterColumns"]
             .as_array()
             .expect("columns")

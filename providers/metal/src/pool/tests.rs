@@ -46,8 +46,6 @@ fn one_bad_pool_does_not_stop_the_others() {
 #[case(json!({"addresses": []}), "spec.addresses", "at least one range")]
 #[case(json!({"addresses": ["192.0.2.0/24", "192.0.2.9"]}), "spec.addresses[1]", "192.0.2.9/32")]
 #[case(json!({"addresses": ["192.0.2.0/24", "192.0.2.9-192.0.2.10"]}), "spec.addresses[1]", "same pool")]
-#[case(json!({"addresses": ["192.0.2.0/24"], "serviceAllocation": {"priority": -1}}),
-    "spec.serviceAllocation.priority", "negative")]
 #[case(json!({"addresses": ["192.0.2.0/24"], "serviceAllocation": {"namespaces": ["a", "a"]}}),
     "spec.serviceAllocation.namespaces[1]", "twice")]
 #[case(json!({"addresses": ["192.0.2.0/24"], "serviceAllocation": {"serviceSelectors": [{}, {}]}}),
