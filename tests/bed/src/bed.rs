@@ -18,6 +18,7 @@ use crate::daemon::{self, Daemon, Running};
 use crate::image::Image;
 use crate::init::{Init, Life, STATE_DIR};
 use crate::namespace::Namespace;
+use crate::neighbours::Neighbours;
 use crate::node::Node;
 use crate::pki::{self, Authority};
 use crate::programs::{self, Programs};
@@ -27,6 +28,9 @@ use crate::{topology, wait};
 
 /// How long the parts of a bed may take to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The node agents' table of images, which they read again when it changes.
+const IMAGES: &str = "images.json";
 
 /// What a bed consists of; kept in the bed as `bed.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +53,7 @@ pub struct Bed {
 /// What the owner holds; dropped in this order.
 #[derive(Debug)]
 struct Own {
+    _neighbours: Option<Neighbours>,
     _relay: Relay,
     _life: Life,
 }
@@ -60,6 +65,7 @@ pub struct Builder {
     nodes: usize,
     hollow: usize,
     images: Vec<Image>,
+    addresses: usize,
 }
 
 impl Builder {
@@ -87,6 +93,13 @@ impl Builder {
         self
     }
 
+    /// How many addresses will be in use on the bed's links. The kernel has one neighbour table for the whole machine, with room for 1,024 entries
+    /// by default: for more than 500 addresses it is made larger while the bed lives. No other setting of the host is ever touched.
+    pub fn addresses(mut self, addresses: usize) -> Builder {
+        self.addresses = addresses;
+        self
+    }
+
     /// Starts the bed: returns when all its nodes are Ready and Pods can be made.
     pub async fn start(self) -> Result<Bed> {
         programs::check_host()?;
@@ -96,6 +109,7 @@ impl Builder {
             static COUNT: AtomicU32 = AtomicU32::new(1);
             format!("bed-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
         });
+        let neighbours = Neighbours::make_room(self.addresses)?;
         let (init, life) = Init::start(&name)?;
         let nodes: Vec<NodeAddresses> = (1..=self.nodes).map(NodeAddresses::of).collect();
         build_network(&init, &nodes)?;
@@ -105,7 +119,11 @@ impl Builder {
         let description =
             Description { nodes, programs: programs.directory().to_owned(), port: relay.port() };
         init.write("bed.json", serde_json::to_vec_pretty(&description)?)?;
-        let bed = Bed { init, description, life: Some(Own { _relay: relay, _life: life }) };
+        let bed = Bed {
+            init,
+            description,
+            life: Some(Own { _neighbours: neighbours, _relay: relay, _life: life }),
+        };
         bed.write_credentials()?;
         bed.write_images(&self.images, &programs)?;
         if let Err(error) = bed.start_cluster(&programs, self.hollow).await {
@@ -130,7 +148,7 @@ fn build_network(init: &Init, nodes: &[NodeAddresses]) -> Result<()> {
 impl Bed {
     /// A bed of 3 nodes under a name of its own, unless told otherwise.
     pub fn builder() -> Builder {
-        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new() }
+        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new(), addresses: 0 }
     }
 
     /// The bed of that name, owned by another process.
@@ -208,7 +226,7 @@ impl Bed {
         let mut table = images.to_vec();
         let agnhost = programs.path("agnhost")?;
         table.push(Image::host(r"(^|/)agnhost(:|@|$)", &agnhost));
-        self.init.write("images.json", serde_json::to_vec_pretty(&table)?)?;
+        self.init.write(IMAGES, serde_json::to_vec_pretty(&table)?)?;
         Ok(())
     }
 
@@ -339,6 +357,16 @@ impl Bed {
         look: impl AsyncFnMut() -> Result<T, E>,
     ) -> Result<T> {
         wait::until(what, timeout, look).await
+    }
+
+    /// Adds an image that Pods may use from now on; it comes before those there are.
+    pub fn add_image(&self, image: Image) -> Result<()> {
+        let path = self.init.state(IMAGES);
+        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let mut table: Vec<Image> = serde_json::from_slice(&text).context("parsing the table of images")?;
+        table.insert(0, image);
+        self.init.write(IMAGES, serde_json::to_vec_pretty(&table)?)?;
+        Ok(())
     }
 
     /// The network namespace of that name.

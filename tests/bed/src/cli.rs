@@ -85,6 +85,9 @@ struct UpArguments {
     /// File with images for the node agent: a JSON list of {match, rootfs, command, env, user}.
     #[arg(long)]
     images: Option<PathBuf>,
+    /// How many addresses will be in use; from 500 on the machine's neighbour table is made larger while the bed lives.
+    #[arg(long, default_value_t = 0)]
+    addresses: usize,
     /// Stay in the foreground and own the bed: it ends with this command.
     #[arg(long)]
     foreground: bool,
@@ -164,6 +167,7 @@ fn up(name: &str, arguments: UpArguments) -> Result<()> {
     let mut command = Command::new(program);
     command.args(["--name", name, "serve", "--nodes", &arguments.nodes.to_string()]);
     command.args(["--hollow", &arguments.hollow.to_string()]);
+    command.args(["--addresses", &arguments.addresses.to_string()]);
     if let Some(images) = &arguments.images {
         command.arg("--images").arg(std::path::absolute(images)?);
     }
@@ -201,6 +205,7 @@ fn serve(name: &str, arguments: UpArguments) -> Result<()> {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let _hang_up = (!arguments.foreground).then(|| signal(SignalKind::hangup())).transpose()?;
         let mut builder = Bed::builder().name(name).nodes(arguments.nodes).hollow(arguments.hollow);
+        builder = builder.addresses(arguments.addresses);
         for image in images {
             builder = builder.image(image);
         }

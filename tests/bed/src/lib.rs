@@ -27,6 +27,7 @@ pub mod e2e;
 pub mod image;
 pub mod init;
 pub mod namespace;
+mod neighbours;
 pub mod node;
 pub mod pki;
 pub mod process;

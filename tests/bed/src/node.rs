@@ -1,6 +1,8 @@
 //! A node of the bed: its namespace, its daemons, its Pods' processes, its power. I/O.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -71,17 +73,36 @@ impl Node {
         Ok(all.values().filter(belongs).cloned().collect())
     }
 
-    /// The first process of a container of this node: the Pod is found by its uid, the container by its name.
-    pub fn container_process(&self, program: &str) -> Result<Vec<Process>> {
+    fn pod_tree(&self) -> Result<Vec<Process>> {
         let agent = self.agent().pid()?;
-        let all = process::all()?;
+        let mut all = process::all()?;
         let tree = process::descendants(&all, &BTreeSet::from([agent]));
-        let short: String = program.chars().take(15).collect();
-        Ok(all
-            .values()
-            .filter(|p| p.pid != agent && tree.contains(&p.pid) && p.name == short)
-            .cloned()
-            .collect())
+        all.retain(|pid, _| *pid != agent && tree.contains(pid));
+        Ok(all.into_values().collect())
+    }
+
+    /// The processes that the node's Pods run as programs of this file name, Pods in the node's own network included.
+    pub fn program(&self, name: &str) -> Result<Vec<Process>> {
+        // The kernel keeps 15 bytes of a process's name.
+        let short = name.get(..15).unwrap_or(name);
+        Ok(self.pod_tree()?.into_iter().filter(|process| process.name == short).collect())
+    }
+
+    /// The processes of the Pod with this address, which is not one in the node's own network.
+    pub fn pod(&self, address: Ipv4Addr) -> Result<Vec<Process>> {
+        let mut processes = self.pod_tree()?;
+        let line = format!("|-- {address}\n");
+        let nets: BTreeSet<String> = processes
+            .iter()
+            .filter(|process| {
+                // The table of local addresses of the process's network namespace.
+                let table = fs::read_to_string(format!("/proc/{}/net/fib_trie", process.pid));
+                table.is_ok_and(|table| table.contains(&line))
+            })
+            .map(|process| process.net.clone())
+            .collect();
+        processes.retain(|process| nets.contains(&process.net));
+        Ok(processes)
     }
 
     /// Cuts the power: nothing it sends leaves it, nothing reaches it, all its processes stand still; its link stays up for the others.

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use causeway_bed::Signal;
 use causeway_bed::addresses::CLIENT;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -245,5 +246,31 @@ async fn a_pod_that_ends_but_still_serves_fails_the_health_check_port_and_is_ser
     let host =
         echo.get(echo.address(1)?, node_port(&service, "http")?, "/hostname", Duration::from_secs(3)).await?;
     ensure!(host.body == "echo-node1", "answered by {}", host.body);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_program_is_found_and_started_again() -> Result<()> {
+    let echo = Echo::on("killed", &[1]).await?;
+    let pod = echo.wait_ready(1).await?;
+    let address: Ipv4Addr =
+        pod.status.and_then(|status| status.pod_ip).context("a Pod without an address")?.parse()?;
+    let node = echo.bed.node(1)?;
+    let of_pod = node.pod(address)?;
+    let programs = node.program("agnhost")?;
+    let ours: Vec<_> =
+        programs.iter().filter(|program| of_pod.iter().any(|p| p.pid == program.pid)).collect();
+    ensure!(ours.len() == 1, "of the Pod {of_pod:?}, called agnhost {programs:?}");
+    causeway_bed::process::send(ours[0].pid, Signal::KILL)?;
+    let pods: Api<Pod> = Api::namespaced(echo.client.clone(), &echo.namespace);
+    echo.bed
+        .wait("the container to start again", SOON, async || {
+            let status = pods.get("echo-node1").await?.status.unwrap_or_default();
+            let restarts = status.container_statuses.iter().flatten().map(|c| c.restart_count).sum::<i32>();
+            ensure!(restarts == 1, "{restarts} restarts");
+            Ok(())
+        })
+        .await?;
+    echo.wait_ready(1).await?;
     Ok(())
 }

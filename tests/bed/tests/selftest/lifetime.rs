@@ -78,6 +78,11 @@ fn host() -> Result<(String, Vec<String>)> {
     ))
 }
 
+/// How many neighbours the machine's table takes.
+fn limit() -> Result<u32> {
+    Ok(fs::read_to_string("/proc/sys/net/ipv4/neigh/default/gc_thresh3")?.trim().parse()?)
+}
+
 #[tokio::test]
 async fn two_beds_run_side_by_side_and_one_ends_without_a_trace() -> Result<()> {
     let first = crate::common::shared().await?;
@@ -108,9 +113,10 @@ async fn two_beds_run_side_by_side_and_one_ends_without_a_trace() -> Result<()> 
 #[tokio::test]
 async fn nothing_is_left_when_the_owner_is_killed() -> Result<()> {
     let before = host()?;
+    let limit_before = limit()?;
     let name = format!("killed-{}", std::process::id());
     let mut owner = Command::new(env!("CARGO_BIN_EXE_bed"))
-        .args(["--name", &name, "up", "--foreground", "--nodes", "1"])
+        .args(["--name", &name, "up", "--foreground", "--nodes", "1", "--addresses", "600"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -120,11 +126,14 @@ async fn nothing_is_left_when_the_owner_is_killed() -> Result<()> {
     let bed = Bed::attach(&name)?;
     bed.kubectl(&["get", "nodes"])?;
     let traces = Traces::of(bed.init())?;
+    let room = limit()?;
+    ensure!(room >= 4800, "the neighbour table has room for {room}");
     owner.kill()?;
     owner.wait()?;
     bed.wait("the bed to vanish", SOON, async || {
         let left = traces.left()?;
         ensure!(left.is_empty(), "{left:?}");
+        ensure!(limit()? == limit_before, "the neighbour table has room for {}", limit()?);
         Ok(())
     })
     .await?;
