@@ -51,6 +51,8 @@ enum Action {
     Cut { nodes: Vec<String> },
     /// Give nodes their power back.
     Restore { nodes: Vec<String> },
+    /// Start nodes anew, with or without power before: no process and no connection survives.
+    Reboot { nodes: Vec<String> },
     /// Pull the cable of a node's NIC, or plug it in again.
     Carrier { node: String, state: UpDown },
     /// Separate these nodes from the other nodes; clients and the control plane still reach all.
@@ -139,6 +141,7 @@ pub fn run() -> Result<ExitCode> {
         }
         Action::Cut { nodes } => each_node(&name, &nodes, |node| node.cut_power())?,
         Action::Restore { nodes } => each_node(&name, &nodes, |node| node.restore_power())?,
+        Action::Reboot { nodes } => each_node(&name, &nodes, |node| node.reboot())?,
         Action::Carrier { node, state } => {
             Bed::attach(&name)?.node_named(&node)?.set_carrier(matches!(state, UpDown::Up))?;
         }

@@ -15,6 +15,9 @@ use crate::process::{self, Process, Signal};
 use crate::segment::Segment;
 use crate::topology;
 
+/// How long a killed process may take to be gone.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A node with a data plane.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -160,11 +163,30 @@ impl Node {
         batch(&self.namespace(), &again)
     }
 
-    /// Kills the node's agent, which ends its Pods, and starts it again, as a reboot does.
+    /// Kills the node's agent, which ends its Pods, and starts it again.
     pub fn restart_agent(&self) -> Result<()> {
         let agent = self.agent();
-        agent.stop(Signal::KILL, Duration::from_secs(10))?;
+        agent.stop(Signal::KILL, STOP_TIMEOUT)?;
         agent.start()
+    }
+
+    /// Starts the node anew, with or without power before: no process and no connection survives, addresses do. Its Pods are started again.
+    pub fn reboot(&self) -> Result<()> {
+        self.segment().set_forwarding(self.name(), false)?;
+        // The agent's end takes the Pods with it, and their links.
+        self.agent().stop(Signal::KILL, STOP_TIMEOUT)?;
+        self.proxy().stop(Signal::KILL, STOP_TIMEOUT)?;
+        for family in ["ip", "ip6"] {
+            // `add` before `delete` makes deletion right whether the table exists or not.
+            self.run(&["nft", &format!("add table {family} kube-proxy; delete table {family} kube-proxy")])?;
+        }
+        for family in ["ipv4", "ipv6"] {
+            self.run(&["conntrack", "-F", "-f", family])?;
+        }
+        self.run(&["ip", "neigh", "flush", "dev", "eth0"])?;
+        self.segment().set_forwarding(self.name(), true)?;
+        self.agent().start()?;
+        self.proxy().start()
     }
 }
 

@@ -274,3 +274,37 @@ async fn a_killed_program_is_found_and_started_again() -> Result<()> {
     echo.wait_ready(1).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_pod_reaches_the_api_server_with_its_token() -> Result<()> {
+    let echo = Echo::on("token", &[2]).await?;
+    let secrets = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let command = format!(
+        "curl -s -m 5 --cacert {secrets}/ca.crt -H \"Authorization: Bearer $(cat {secrets}/token)\" \
+         https://10.96.0.1/apis/authentication.k8s.io/v1/selfsubjectreviews -H 'Content-Type: application/json' \
+         -d '{{\"kind\":\"SelfSubjectReview\",\"apiVersion\":\"authentication.k8s.io/v1\"}}'"
+    );
+    let answer = echo.bed.wait("an answer of the API server", SOON, async || echo.exec(2, &command)).await?;
+    ensure!(answer.contains("system:serviceaccount:token:default"), "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pod_reaches_the_outside_under_its_nodes_address() -> Result<()> {
+    let echo = Echo::on("outwards", &[2]).await?;
+    // A web server outside of the cluster.
+    let program = causeway_bed::programs::Programs::ensure()?.path("agnhost")?;
+    let command =
+        vec![program, "netexec".to_owned(), "--http-port=8080".to_owned(), "--udp-port=-1".to_owned()];
+    let server = echo.bed.start_daemon(causeway_bed::Daemon::new("web-outside", "remote", command))?;
+    let ask = "curl -s -m 3 http://198.51.100.7:8080/clientip";
+    let seen = echo
+        .bed
+        .wait("the outside to answer a Pod", SOON, async || {
+            server.pid()?;
+            echo.exec(2, ask)
+        })
+        .await?;
+    ensure!(ip_of(&seen) == "10.77.0.12", "outside the Pod is {seen}");
+    server.stop(Signal::TERM, SOON)
+}

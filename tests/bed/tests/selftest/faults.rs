@@ -56,6 +56,14 @@ async fn power(bed: &Bed, node: &Node, client: &Namespace) -> Result<()> {
     ensure!(link.contains("LOWER_UP"), "the port lost its carrier: {link}");
     ensure!(node.run(&["cat", "/sys/class/net/eth0/carrier"]).is_ok(), "the node has no NIC any more");
     node.restore_power()?;
+    reachable(bed, client, node).await?;
+    node.cut_power()?;
+    let before = (node.agent().pid()?, node.proxy().pid()?);
+    node.reboot()?;
+    ensure!(
+        node.agent().pid()? != before.0 && node.proxy().pid()? != before.1,
+        "processes survived the reboot"
+    );
     reachable(bed, client, node).await
 }
 
