@@ -47,7 +47,7 @@ hash() {
 }
 
 programs=$(cd cmd && echo *)
-out=$cache/$(hash go.mod go.sum build.sh cmd tools)
+out=$cache/$(hash go.mod go.sum build.sh cmd internal tools)
 store=$cache/store
 mkdir -p "$store"
 
@@ -84,9 +84,9 @@ if [ ! -e "$out/.complete" ]; then
     mkdir -p "$work"
     for program in $programs; do
         case $program in
-        # The agent's programs share code among themselves, the control plane is one file of its own.
+        # The other programs share internal/; the control plane is one file of its own.
         kubernetes) build kubernetes ./cmd/kubernetes "$(hash go.mod go.sum cmd/kubernetes)" ;;
-        *) build "$program" "./cmd/$program" "$(hash go.mod go.sum cmd)" ;;
+        *) build "$program" "./cmd/$program" "$(hash go.mod go.sum "cmd/$program" internal)" ;;
         esac
     done
     build agnhost k8s.io/kubernetes/test/images/agnhost "$(hash go.mod go.sum)"

@@ -1,0 +1,28 @@
+package clusterdns
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// ParseHosts reads the form of /etc/hosts: an address and its names on a line, # begins a comment.
+func ParseHosts(text string) (map[string][]netip.Addr, error) {
+	hosts := map[string][]netip.Addr{}
+	for number, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		address, err := netip.ParseAddr(fields[0])
+		if err != nil || len(fields) == 1 {
+			return nil, fmt.Errorf("line %d: an address and at least one name are needed", number+1)
+		}
+		for _, name := range fields[1:] {
+			name = strings.ToLower(name)
+			hosts[name] = append(hosts[name], address)
+		}
+	}
+	return hosts, nil
+}
