@@ -1,154 +1,59 @@
-//! A whole bed: built, started, found again, ended. I/O.
+//! A running bed: found, used, ended. I/O.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use anyhow::{Context, Result, bail, ensure};
-use k8s_openapi::api::core::v1::{Node as NodeObject, ServiceAccount};
-use kube::api::{Api, ListParams};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::addresses::{self, MAX_NODES, NodeAddresses};
-use crate::controlplane::Cluster;
+use crate::addresses::NodeAddresses;
 use crate::daemon::{self, Daemon, Running};
 use crate::image::Image;
 use crate::init::{Init, Life, STATE_DIR};
 use crate::namespace::Namespace;
 use crate::neighbours::Neighbours;
 use crate::node::Node;
-use crate::pki::{self, Authority};
-use crate::programs::{self, Programs};
+use crate::programs::Programs;
 use crate::relay::Relay;
 use crate::segment::Segment;
-use crate::{topology, wait};
-
-/// How long the parts of a bed may take to come up.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::start::Builder;
+use crate::wait;
 
 /// The node agents' table of images, which they read again when it changes.
-const IMAGES: &str = "images.json";
+pub(crate) const IMAGES: &str = "images.json";
 
 /// What a bed consists of; kept in the bed as `bed.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Description {
-    nodes: Vec<NodeAddresses>,
-    programs: PathBuf,
+pub(crate) struct Description {
+    pub(crate) nodes: Vec<NodeAddresses>,
+    pub(crate) programs: PathBuf,
     /// Port of the relay to the API server on the owner's loopback.
-    port: u16,
+    pub(crate) port: u16,
 }
 
 /// A running bed. Its owner is whoever started it: when that value is dropped, or its process ends, the bed ends.
 #[derive(Debug)]
 pub struct Bed {
-    init: Init,
-    description: Description,
+    pub(crate) init: Init,
+    pub(crate) description: Description,
     /// `None` if another process owns the bed.
-    life: Option<Own>,
+    pub(crate) life: Option<Own>,
 }
 
 /// What the owner holds; dropped in this order.
 #[derive(Debug)]
-struct Own {
-    _neighbours: Option<Neighbours>,
-    _relay: Relay,
-    _life: Life,
-}
-
-/// What a bed shall be like.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    name: Option<String>,
-    nodes: usize,
-    hollow: usize,
-    images: Vec<Image>,
-    addresses: usize,
-}
-
-impl Builder {
-    /// The bed's name; by default one that no other bed has.
-    pub fn name(mut self, name: &str) -> Builder {
-        self.name = Some(name.to_owned());
-        self
-    }
-
-    /// How many nodes with a data plane, at most [`MAX_NODES`]; 3 by default.
-    pub fn nodes(mut self, nodes: usize) -> Builder {
-        self.nodes = nodes;
-        self
-    }
-
-    /// How many Node objects more, with heartbeats but nothing behind them; none by default.
-    pub fn hollow(mut self, nodes: usize) -> Builder {
-        self.hollow = nodes;
-        self
-    }
-
-    /// One more image that Pods may use. agnhost is always there.
-    pub fn image(mut self, image: Image) -> Builder {
-        self.images.push(image);
-        self
-    }
-
-    /// How many addresses will be in use on the bed's links. The kernel has one neighbour table for the whole machine, with room for 1,024 entries
-    /// by default: for more than 500 addresses it is made larger while the bed lives. No other setting of the host is ever touched.
-    pub fn addresses(mut self, addresses: usize) -> Builder {
-        self.addresses = addresses;
-        self
-    }
-
-    /// Starts the bed: returns when all its nodes are Ready and Pods can be made.
-    pub async fn start(self) -> Result<Bed> {
-        programs::check_host()?;
-        ensure!(self.nodes <= MAX_NODES, "a bed has at most {MAX_NODES} nodes; more can be hollow ones");
-        let programs = tokio::task::spawn_blocking(Programs::ensure).await.context("building programs")??;
-        let name = self.name.clone().unwrap_or_else(|| {
-            static COUNT: AtomicU32 = AtomicU32::new(1);
-            format!("bed-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-        });
-        let neighbours = Neighbours::make_room(self.addresses)?;
-        let (init, life) = Init::start(&name)?;
-        let nodes: Vec<NodeAddresses> = (1..=self.nodes).map(NodeAddresses::of).collect();
-        build_network(&init, &nodes)?;
-        let cp = Namespace { init: init.clone(), name: "cp".to_owned() };
-        let api = SocketAddr::from((addresses::CONTROL_PLANE, addresses::API_PORT));
-        let relay = Relay::start(&cp, api)?;
-        let description =
-            Description { nodes, programs: programs.directory().to_owned(), port: relay.port() };
-        init.write("bed.json", serde_json::to_vec_pretty(&description)?)?;
-        let bed = Bed {
-            init,
-            description,
-            life: Some(Own { _neighbours: neighbours, _relay: relay, _life: life }),
-        };
-        bed.write_credentials()?;
-        bed.write_images(&self.images, &programs)?;
-        if let Err(error) = bed.start_cluster(&programs, self.hollow).await {
-            bail!("{error:#}\n{}", bed.log_tails(8));
-        }
-        Ok(bed)
-    }
-}
-
-fn build_network(init: &Init, nodes: &[NodeAddresses]) -> Result<()> {
-    let file = init.write("network.sh", topology::script(nodes))?;
-    let output = init
-        .command(None)
-        .args(["sh", &file])
-        .stdin(Stdio::null())
-        .output()
-        .context("building the network")?;
-    ensure!(output.status.success(), "building the network: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+pub(crate) struct Own {
+    pub(crate) _neighbours: Option<Neighbours>,
+    pub(crate) _relay: Relay,
+    pub(crate) _life: Life,
 }
 
 impl Bed {
     /// A bed of 3 nodes under a name of its own, unless told otherwise.
     pub fn builder() -> Builder {
-        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new(), addresses: 0 }
+        Builder::default()
     }
 
     /// The bed of that name, owned by another process.
@@ -176,123 +81,6 @@ impl Bed {
     /// Whether this value owns the bed: dropping it ends the bed.
     pub fn is_owner(&self) -> bool {
         self.life.is_some()
-    }
-
-    fn write_credentials(&self) -> Result<()> {
-        let init = &self.init;
-        let authority = Authority::new()?;
-        init.write("pki/ca.crt", authority.certificate())?;
-        let (sa_key, sa_pub) = pki::signing_pair()?;
-        init.write("pki/sa.key", sa_key)?;
-        init.write("pki/sa.pub", sa_pub)?;
-        let mut names: Vec<String> =
-            ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).into();
-        names.extend(["kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"].map(str::to_owned));
-        names.extend([
-            addresses::CONTROL_PLANE.to_string(),
-            addresses::CONTROL_PLANE_V6.to_string(),
-            addresses::API_CLUSTER_IP.to_string(),
-        ]);
-        let server = authority.server("kube-apiserver", names)?;
-        init.write("pki/apiserver.crt", server.certificate)?;
-        init.write("pki/apiserver.key", server.key)?;
-        let kubelet_client = authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
-        init.write("pki/apiserver-kubelet.crt", kubelet_client.certificate)?;
-        init.write("pki/apiserver-kubelet.key", kubelet_client.key)?;
-        for node in &self.description.nodes {
-            let names = vec![node.name.clone(), node.v4.to_string(), node.v6.to_string()];
-            let identity = authority.server(&node.name, names)?;
-            init.write(&format!("pki/{}.crt", node.name), identity.certificate)?;
-            init.write(&format!("pki/{}.key", node.name), identity.key)?;
-        }
-        let inside = format!("https://{}:{}", addresses::CONTROL_PLANE, addresses::API_PORT);
-        let outside = format!("https://127.0.0.1:{}", self.description.port);
-        let masters = Some("system:masters");
-        for (file, url, user, group) in [
-            ("kube-controller-manager", &inside, "system:kube-controller-manager", None),
-            ("kube-scheduler", &inside, "system:kube-scheduler", None),
-            ("kube-proxy", &inside, "system:kube-proxy", None),
-            ("node", &inside, "causeway-bed:node", masters),
-            ("inside", &inside, "kubernetes-admin", masters),
-            ("owner", &outside, "kubernetes-admin", masters),
-        ] {
-            let config = authority.kubeconfig(url, &authority.client(user, group)?);
-            init.write(&format!("{file}.kubeconfig"), serde_json::to_vec_pretty(&config)?)?;
-        }
-        Ok(())
-    }
-
-    fn write_images(&self, images: &[Image], programs: &Programs) -> Result<()> {
-        let mut table = images.to_vec();
-        let agnhost = programs.path("agnhost")?;
-        table.push(Image::host(r"(^|/)agnhost(:|@|$)", &agnhost));
-        self.init.write(IMAGES, serde_json::to_vec_pretty(&table)?)?;
-        Ok(())
-    }
-
-    async fn start_cluster(&self, programs: &Programs, hollow: usize) -> Result<()> {
-        let kubernetes = programs.path("kubernetes")?;
-        let node_agent = programs.path("node-agent")?;
-        let cluster = Cluster { kubernetes: &kubernetes, node_agent: &node_agent };
-        cluster.etcd().start(&self.init)?;
-        cluster.api_server().start(&self.init)?;
-        let client = self.client().await?;
-        wait::until("the API server", START_TIMEOUT, async || {
-            if let Err(dead) = self.daemon("kube-apiserver").pid() {
-                return Ok(Err(dead));
-            }
-            let request = http_request("/readyz")?;
-            client.request_text(request).await.context("/readyz").map(Ok)
-        })
-        .await??;
-        cluster.controller_manager().start(&self.init)?;
-        cluster.scheduler().start(&self.init)?;
-        for node in &self.description.nodes {
-            cluster.agent(node).start(&self.init)?;
-            cluster.proxy(node).start(&self.init)?;
-        }
-        if hollow > 0 {
-            self.start_hollow_nodes(programs, hollow)?;
-        }
-        wait::until("the default ServiceAccount", START_TIMEOUT, async || {
-            Api::<ServiceAccount>::default_namespaced(client.clone()).get("default").await
-        })
-        .await?;
-        let expected = self.description.nodes.len() + hollow;
-        let patience = START_TIMEOUT + Duration::from_millis(50) * hollow as u32;
-        wait::until("all nodes to be Ready", patience, async || {
-            if let Some(dead) = self.daemons()?.iter().find_map(|daemon| daemon.pid().err()) {
-                return Ok(Err(dead));
-            }
-            let params = ListParams::default().match_any();
-            let nodes = Api::<NodeObject>::all(client.clone()).list(&params).await?.items;
-            let ready = nodes.iter().filter(|node| is_usable(node)).count();
-            ensure!(ready == expected, "{ready} of {expected} nodes are Ready");
-            Ok(Ok(()))
-        })
-        .await??;
-        for node in self.nodes() {
-            wait::until("kube-proxy", START_TIMEOUT, async || {
-                let health = node
-                    .namespace()
-                    .http_get(([127, 0, 0, 1], 10256), "/healthz", None, START_TIMEOUT)
-                    .await?;
-                ensure!(health.status == 200, "{}: {} {}", node.name(), health.status, health.body);
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    fn start_hollow_nodes(&self, programs: &Programs, count: usize) -> Result<()> {
-        let command = vec![
-            programs.path("hollow-nodes")?,
-            format!("--count={count}"),
-            "--prefix=hollow".to_owned(),
-            format!("--kubeconfig={STATE_DIR}/inside.kubeconfig"),
-        ];
-        Daemon::new("hollow-nodes", "cp", command).start(&self.init)
     }
 
     /// A kubeconfig of a cluster administrator, as the owner can open and use it while the bed lives.
@@ -497,16 +285,4 @@ fn checked(arguments: &[&str], output: Output) -> Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn http_request(path: &str) -> Result<http::Request<Vec<u8>>> {
-    http::Request::get(path).body(Vec::new()).context("a request")
-}
-
-/// Ready, and without the taint that keeps Pods away until the node controller has seen that.
-fn is_usable(node: &NodeObject) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.filter(|c| c.type_ == "Ready").any(|c| c.status == "True");
-    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    ready && !taints.any(|taint| taint.key == "node.kubernetes.io/not-ready")
 }

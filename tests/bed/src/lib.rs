@@ -34,13 +34,15 @@ pub mod process;
 pub mod programs;
 mod relay;
 pub mod segment;
+mod start;
 pub mod topology;
 pub mod wait;
 
-pub use bed::{Bed, Builder};
+pub use bed::Bed;
 pub use daemon::{Daemon, Running};
 pub use image::Image;
 pub use namespace::{Capture, Counter, Namespace, Response};
 pub use node::Node;
 pub use process::Signal;
 pub use segment::Segment;
+pub use start::Builder;
