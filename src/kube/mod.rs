@@ -4,7 +4,16 @@
 //! |---|---|
 //! | [`types`], [`records`], [`parse`] | pure: what the API server says, as compact records |
 //! | [`watch`] | I/O: one watcher per kind, feeding one channel |
+//! | [`status`] | pure: what an object shall carry, as one patch |
+//! | [`cluster`] | I/O: the engine's writes and live reads |
+//! | [`events`] | I/O: Events, aggregated |
+//! | [`lease`] | I/O: leader election; its decisions are pure |
+//! | [`client`] | I/O: configuration, connection, rate limit |
 
+pub mod client;
+pub mod cluster;
+pub mod events;
+pub mod lease;
 pub mod parse;
 pub mod records;
 pub mod status;

@@ -97,7 +97,8 @@ fn nothing_wanted_and_nothing_changed_is_no_patch() {
 
 #[test]
 fn the_mode_that_the_api_server_fills_in_is_no_difference_but_another_is() {
-    let record = service(json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}}}));
+    let record =
+        service(json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}]}}}));
     let mode = |ip_mode| Wanted {
         ingress: Some(vec![IngressPoint { ip_mode, ..point("192.0.2.1") }]),
         ..Wanted::default()
@@ -128,7 +129,8 @@ fn ingresses_have_no_mode_and_no_conditions() {
 #[test]
 fn a_wiped_or_edited_status_is_put_back_and_an_empty_one_is_written() {
     let one = Wanted { ingress: Some(vec![point("192.0.2.1")]), ..Wanted::default() };
-    let edited = service(json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "x"}]}}}));
+    let edited =
+        service(json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "x"}]}}}));
     assert!(patch(&edited, &one, NOW).is_some());
     let none = Wanted { ingress: Some(vec![]), ..Wanted::default() };
     assert_eq!(
@@ -147,8 +149,10 @@ fn an_entry_that_nobody_understands_is_replaced() {
 
 #[test]
 fn a_service_that_is_no_load_balancer_gets_no_address() {
-    let flipped = service(json!({"spec": {"type": "ClusterIP"}, "metadata": {"finalizers": [names::FINALIZER]}}));
-    let want = Wanted { finalizer: Some(false), ingress: Some(vec![point("192.0.2.1")]), ..Wanted::default() };
+    let flipped =
+        service(json!({"spec": {"type": "ClusterIP"}, "metadata": {"finalizers": [names::FINALIZER]}}));
+    let want =
+        Wanted { finalizer: Some(false), ingress: Some(vec![point("192.0.2.1")]), ..Wanted::default() };
     let patch = patch(&flipped, &want, NOW).expect("the finalizer goes");
     assert_eq!(patch.get("status"), None);
     assert_eq!(
