@@ -10,5 +10,8 @@ pub mod admin;
 pub mod cli;
 pub mod engine;
 pub mod kube;
+pub mod run;
+#[cfg(feature = "metal")]
+pub mod speaker;
 pub mod state;
 pub mod translate;

@@ -146,7 +146,7 @@ fn announcement(key: &LbKey, member: &Member) -> Option<Announcement> {
         object: member.object.clone(),
         addresses,
         labels: member.labels.clone(),
-        shares_address: causeway_metal::annotations::shares_address(&member.annotations),
+        shares_address: causeway_metal::annotations::Settings::read(&member.annotations).sharing.is_some(),
         when: match service.traffic_policy {
             TrafficPolicy::Cluster => When::ClusterEndpoints,
             TrafficPolicy::Local => When::LocalEndpoints,

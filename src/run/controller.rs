@@ -1,0 +1,247 @@
+//! `causeway controller`: watches, leader election, engine, admin endpoints.
+//!
+//! A standby watches too, so that its index is warm; only the leader's engine works. A leader that loses its Lease ends with an error, as every
+//! Kubernetes controller does: what it had in memory belongs to another leadership.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use causeway_api::CloudProvider;
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{DRAIN, connect, registry, shutdown, watch_checks, within};
+use crate::admin::auth::Guard;
+use crate::admin::{self, Admin, Checks};
+use crate::cli::Provider;
+use crate::cli::config::ControllerConfig;
+use crate::engine::Engine;
+use crate::engine::metrics::Metrics;
+use crate::kube::client::Connection;
+use crate::kube::cluster::KubeCluster;
+use crate::kube::events::{EventSettings, Events};
+use crate::kube::lease::{Elector, Leadership, LeaseSettings, Timing, identity};
+use crate::kube::watch::{Interest, watch};
+use crate::state::index::{Index, Rules};
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// What makes it impossible to start, or to go on; naming flag or object.
+pub async fn run(config: ControllerConfig) -> anyhow::Result<()> {
+    let mut registry = registry();
+    let connection = connect(&config.kube, &mut registry).await?;
+    let stop = shutdown()?;
+    match config.provider.provider {
+        #[cfg(feature = "metal")]
+        Provider::Metal => {
+            let provider = causeway_metal::Metal::default();
+            let keeper =
+                tokio::spawn(keep_membership_key(connection.clone(), config.membership_secret.clone()));
+            let ended = run_with(provider, config, connection, registry, stop).await;
+            keeper.abort();
+            ended
+        }
+        #[cfg(feature = "model")]
+        Provider::Model => {
+            let id = match &config.provider.cluster_id {
+                Some(id) => id.clone(),
+                None => connection.cluster_id(|_| ()).await,
+            };
+            let provider = model(&config, id)?;
+            run_with(provider, config, connection, registry, stop).await
+        }
+    }
+}
+
+/// The model cloud's configuration file holds its address.
+#[cfg(feature = "model")]
+fn model(
+    config: &ControllerConfig,
+    id: String,
+) -> anyhow::Result<causeway_model::Model<causeway_model::Http>> {
+    let path = config
+        .provider
+        .cloud_config
+        .as_ref()
+        .context("--cloud-config: the file with the model cloud's address is needed")?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("--cloud-config {}", path.display()))?;
+    let options = causeway_model::Options::new(id);
+    let transport = causeway_model::Http::new(text.trim(), options.write_deadline)
+        .map_err(|error| anyhow::anyhow!("--cloud-config {}: {error}", path.display()))?;
+    Ok(causeway_model::Model::new(transport, options))
+}
+
+/// Sees to it that the key of the speakers' heartbeats exists. Any replica may do it: of two that try at once one wins.
+#[cfg(feature = "metal")]
+async fn keep_membership_key(connection: Connection, secret: crate::cli::config::ObjectName) {
+    use crate::speaker::key::ensure_secret;
+    let mut said = String::new();
+    loop {
+        let wait = match ensure_secret(&connection.client(), &secret).await {
+            Ok(()) => std::time::Duration::from_secs(60),
+            Err(error) => {
+                let text = error.to_string();
+                if text != said {
+                    warn!(
+                        "Secret {}/{} with the key of the speakers' heartbeats cannot be read or made: {text}. Speakers announce nothing before it is there",
+                        secret.namespace, secret.name
+                    );
+                }
+                said = text;
+                std::time::Duration::from_secs(5)
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn run_with<P: CloudProvider>(
+    provider: P,
+    config: ControllerConfig,
+    connection: Connection,
+    mut registry: Registry,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let provider = Arc::new(provider);
+    let (capabilities, wants) = (provider.capabilities(), provider.wants());
+    let write_deadline = capabilities.write_deadline;
+    let classes = config.provider.class_rules(&capabilities);
+    info!(
+        provider = provider.name(),
+        version = env!("CARGO_PKG_VERSION"),
+        classes = ?classes.classes,
+        without_class = classes.own_classless,
+        dry_run = config.engine.dry_run,
+        "starting"
+    );
+    let all_services = wants.ingresses && capabilities.l7;
+    let rules =
+        Rules { classes, capabilities, wants: wants.clone(), cluster_health: config.provider.cluster_health };
+    let keys = Arc::clone(&provider);
+    let index = Index::new(rules, Arc::new(move |member| keys.key(member)));
+
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
+    let events = Events::start(connection.client(), event_settings(wants.kinds.clone()), &mut registry);
+    let cluster = KubeCluster::new(connection.client(), wants.kinds.clone(), events);
+    let kinds = kinds(&wants);
+    let engine = Arc::new(Engine::new(Arc::clone(&provider), cluster, index, kinds, config.engine, metrics));
+
+    let (tx, rx) = mpsc::channel(1024);
+    let interest =
+        Interest { wants, config_namespace: config.provider.config_namespace.clone(), all_services };
+    let watches = watch(&connection.client(), &interest, &tx);
+    drop(tx);
+    let feeding = Arc::clone(&engine);
+    tokio::spawn(async move { feeding.feed(rx).await });
+
+    let checks = Checks::default();
+    watch_checks(&watches, checks.clone());
+    let debugged = Arc::clone(&engine);
+    let admin = Admin {
+        checks,
+        registry: Arc::new(registry),
+        debug: Arc::new(move || {
+            let state = debugged.debug_state();
+            Box::pin(async move { state })
+        }),
+        guard: (!config.admin.insecure_metrics).then(|| Guard::new(connection.client())),
+    };
+    let admin_stop = CancellationToken::new();
+    let _ends_with_us = admin_stop.clone().drop_guard();
+    admin::serve(admin, config.admin.listen, admin_stop).await?;
+
+    if !config.leader.elect {
+        let leadership = Leadership::unelected();
+        engine.lead(leadership.fence, stop).await;
+        return Ok(());
+    }
+    let timing = Timing {
+        lease_duration: config.leader.lease_duration,
+        renew_deadline: config.leader.renew_deadline,
+        retry_period: config.leader.retry_period,
+        write_deadline,
+    };
+    let settings = LeaseSettings {
+        namespace: config.leader.lease.namespace.clone(),
+        name: config.leader.lease.name.clone(),
+        identity: identity(),
+        timing,
+    };
+    info!(lease = %format!("{}/{}", settings.namespace, settings.name), identity = settings.identity, "standing for election");
+    let elector = Elector::start(connection.lease_client(), settings).map_err(anyhow::Error::msg)?;
+    let mut leadership = elector.leadership();
+    let won = tokio::select! {
+        () = stop.cancelled() => None,
+        won = leadership.wait_for(Option::is_some) => won.ok().and_then(|l| l.clone()),
+    };
+    let Some(won) = won else {
+        elector.release().await;
+        return Ok(());
+    };
+    info!(epoch = won.epoch, released = won.released, "leading");
+    let working = stop.child_token();
+    let lost = won.lost.clone();
+    let ending = working.clone();
+    let watching_lease = tokio::spawn(async move {
+        lost.cancelled().await;
+        ending.cancel();
+    });
+    let lead = engine.lead(won.fence.clone(), working.clone());
+    tokio::pin!(lead);
+    tokio::select! {
+        () = &mut lead => {}
+        () = working.cancelled() => {
+            // Writes in flight end; no new one begins.
+            if within(DRAIN, &mut lead).await.is_none() {
+                warn!("some writes did not end within {DRAIN:?}");
+            }
+        }
+    }
+    watching_lease.abort();
+    if won.lost.is_cancelled() && !stop.is_cancelled() {
+        bail!(
+            "the Lease was lost: another replica leads, or the API server could not be reached for too long; ending, to start afresh"
+        );
+    }
+    elector.release().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// On metal, MetalLB's Events come from MetalLB's component, which tools look for.
+fn event_settings(kinds: Vec<causeway_api::OwnKind>) -> EventSettings {
+    #[allow(unused_mut, reason = "only metal adds to it")]
+    let mut settings = EventSettings::controller(kinds);
+    #[cfg(feature = "metal")]
+    for reason in [
+        causeway_metal::names::events::ALLOCATED,
+        causeway_metal::names::events::CLEARED,
+        causeway_metal::names::events::ADDITIONAL_FAILED,
+        causeway_metal::names::events::ALLOCATION_FAILED,
+    ] {
+        settings.component_of.insert(reason, "metallb-controller");
+    }
+    settings
+}
+
+/// Names of the kinds whose complete lists decisions wait for.
+fn kinds(wants: &causeway_api::Wants) -> Vec<String> {
+    use causeway_api::EndpointDetail;
+    let mut kinds = vec!["Service".to_owned()];
+    let mut add = |wanted: bool, names: &[&str]| {
+        if wanted {
+            kinds.extend(names.iter().map(|n| (*n).to_owned()));
+        }
+    };
+    add(wants.ingresses, &["Ingress", "IngressClass"]);
+    add(wants.nodes, &["Node"]);
+    add(wants.endpoints != EndpointDetail::None, &["EndpointSlice"]);
+    add(wants.secrets, &["Secret"]);
+    add(wants.namespace_labels, &["Namespace"]);
+    kinds.extend(wants.kinds.iter().map(|k| k.kind.to_owned()));
+    kinds
+}

@@ -1,0 +1,251 @@
+//! `causeway speaker`: watches for the world, hands it to [`causeway_speaker`], and says on the objects what happens.
+//!
+//! The API server is needed at the start only: what is known stays valid while it is away, and heartbeats never pass through it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use causeway_api::ObjectRef;
+use causeway_metal::names::events;
+use causeway_speaker::interfaces::Exclude;
+use causeway_speaker::{Channels, Config, Heartbeats, Metrics, Snapshot, SpeakerEvent, View};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{connect, shutdown, watch_checks};
+use crate::admin::auth::Guard;
+use crate::admin::{self, Admin, Checks};
+use crate::cli::config::{MembershipKey, SpeakerConfig};
+use crate::engine::cluster::EventNote;
+use crate::kube::events::{EventSettings, Events};
+use crate::kube::watch::{Interest, Watches, watch as start_watches};
+use crate::speaker::key;
+use crate::speaker::world::{WorldBuilder, wants};
+use crate::state::records::Update;
+use crate::translate::ClassRules;
+
+/// Longest time for handing over on SIGTERM.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// What makes it impossible to start, naming flag or object.
+pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
+    let stop = shutdown()?;
+    // MetalLB's names are among these, so no prefix of ours.
+    let mut registry = Registry::default();
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
+    let ours = registry.sub_registry_with_prefix("causeway");
+    let connection = connect(&config.kube, ours).await?;
+    let settings = EventSettings {
+        component: "metallb-speaker".to_owned(),
+        host: Some(config.node_name.clone()),
+        ..EventSettings::controller(Vec::new())
+    };
+    let events = Events::start(connection.client(), settings, ours);
+
+    let checks = Checks::default();
+    let (ask, snapshots) = mpsc::channel(4);
+    let admin = Admin {
+        checks: checks.clone(),
+        registry: Arc::new(registry),
+        debug: Arc::new(move || {
+            let ask = ask.clone();
+            Box::pin(async move { debug_state(&ask).await })
+        }),
+        guard: (!config.admin.insecure_metrics).then(|| Guard::new(connection.client())),
+    };
+    let admin_stop = CancellationToken::new();
+    let _ends_with_us = admin_stop.clone().drop_guard();
+    checks.fail("cluster", "the API server was not reached yet");
+    admin::serve(admin, config.admin.listen, admin_stop).await?;
+
+    let cluster = match &config.cluster_id {
+        Some(id) => id.clone(),
+        None => tokio::select! {
+            id = connection.cluster_id(|_| ()) => id,
+            () = stop.cancelled() => return Ok(()),
+        },
+    };
+    checks.pass("cluster");
+    info!(node = config.node_name, cluster, version = env!("CARGO_PKG_VERSION"), "starting");
+
+    let kinds = causeway_metal::provider::own_kinds();
+    let classes =
+        ClassRules { classes: config.load_balancer_classes.clone(), own_classless: config.own_classless };
+    let builder = WorldBuilder::new(classes, kinds.clone(), config.ignore_exclude_lb);
+    let (tx, rx) = mpsc::channel(1024);
+    let interest = Interest {
+        wants: wants(kinds),
+        config_namespace: config.config_namespace.clone(),
+        all_services: false,
+    };
+    let watches = start_watches(&connection.client(), &interest, &tx);
+    drop(tx);
+    watch_checks(&watches, checks.clone());
+
+    let (view_tx, view) = watch::channel(None);
+    tokio::spawn(build_worlds(builder, rx, watches, view_tx));
+    let (key_tx, keys) = watch::channel(None);
+    match config.membership_key.clone() {
+        MembershipKey::Secret(name) => {
+            tokio::spawn(key::follow_secret(connection.client(), name, key_tx));
+        }
+        MembershipKey::File(path) => {
+            tokio::spawn(async move { key::follow_file(&path, key_tx).await });
+        }
+    }
+    let (event_tx, event_rx) = mpsc::channel(1024);
+    tokio::spawn(say(event_rx, events, config.node_name.clone()));
+
+    let mut exclude = Exclude::default_patterns();
+    exclude.extend(config.exclude_interfaces.iter().map(|pattern| glob(pattern)));
+    let speaker = Config {
+        node: config.node_name.clone(),
+        cluster,
+        heartbeats: Some(Heartbeats {
+            port: config.membership_port,
+            bind: None,
+            interval: config.membership_interval,
+            misses: config.membership_misses,
+        }),
+        exclude,
+        timing: causeway_speaker::l2::Timing::default(),
+    };
+    let channels = Channels { view, keys, events: event_tx, snapshots };
+    let asked = stop.clone();
+    let running = causeway_speaker::run(speaker, channels, metrics, async move { asked.cancelled().await });
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => ended.context("the speaker ended")?,
+        () = stop.cancelled() => match tokio::time::timeout(FAREWELL, running).await {
+            Ok(ended) => ended.context("the speaker ended")?,
+            Err(_) => warn!("handing over took longer than {FAREWELL:?}"),
+        },
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Worlds out of updates; the first one when every kind was listed.
+async fn build_worlds(
+    mut builder: WorldBuilder,
+    mut updates: mpsc::Receiver<Update>,
+    watches: Watches,
+    out: watch::Sender<Option<View>>,
+) {
+    let mut states = watches.states();
+    let (mut complete, mut stale) = (false, true);
+    loop {
+        tokio::select! {
+            update = updates.recv() => {
+                let Some(update) = update else { return };
+                let mut take = |update| {
+                    let (changed, problems) = builder.update(update);
+                    // The controller says these on the objects; here they only explain a silence.
+                    for problem in problems {
+                        warn!(object = %problem.object, field = problem.field, reason = problem.reason, "{}", problem.message);
+                    }
+                    changed
+                };
+                stale |= take(update);
+                // What has come already is taken in one go, so that a burst makes one world.
+                for _ in 0..4096 {
+                    let Ok(update) = updates.try_recv() else { break };
+                    stale |= take(update);
+                }
+            }
+            changed = states.changed(), if !complete => if changed.is_err() { return },
+        }
+        // The states say "synced" after the list was sent: by then it is in the channel or taken.
+        complete = complete
+            || (crate::kube::watch::missing(&states.borrow_and_update()).is_empty() && updates.is_empty());
+        if complete && stale {
+            out.send_replace(Some(View {
+                world: Arc::new(builder.world()),
+                peers: Arc::new(builder.peers()),
+            }));
+            stale = false;
+        }
+    }
+}
+
+/// What happens here, as Events and log lines.
+async fn say(mut happened: mpsc::Receiver<SpeakerEvent>, events: Events, node: String) {
+    let event = |object: &ObjectRef, warning: bool, reason: &str, message: String| {
+        events.send(EventNote { object: object.clone(), warning, reason: reason.to_owned(), message });
+    };
+    while let Some(happening) = happened.recv().await {
+        match happening {
+            SpeakerEvent::AnnouncementStarted { object, addresses, interfaces, .. } => {
+                info!(%object, ?addresses, ?interfaces, "announcing");
+                let message = format!("announcing from node {node:?} with protocol \"layer2\"");
+                event(&object, false, events::NODE_ASSIGNED, message);
+            }
+            SpeakerEvent::AnnouncementStopped { object, addresses, .. } => {
+                info!(%object, ?addresses, "no longer announcing")
+            }
+            SpeakerEvent::AnnouncementFailed { object, failure, .. } => {
+                warn!(%object, "{failure}");
+                event(&object, true, events::ANNOUNCE_FAILED, failure.to_string());
+            }
+            SpeakerEvent::Isolated { isolated: true, peers } => {
+                warn!(
+                    peers,
+                    "no other speaker is heard: is the UDP port of heartbeats open between the nodes?"
+                );
+            }
+            SpeakerEvent::Isolated { isolated: false, peers } => {
+                info!(peers, "other speakers are heard again")
+            }
+        }
+    }
+}
+
+async fn debug_state(ask: &mpsc::Sender<oneshot::Sender<Snapshot>>) -> serde_json::Value {
+    let (answer, answered) = oneshot::channel();
+    let none = || serde_json::json!({"state": "starting: the API server was not reached yet"});
+    if ask.try_send(answer).is_err() {
+        return none();
+    }
+    match tokio::time::timeout(Duration::from_secs(2), answered).await {
+        Ok(Ok(snapshot)) => serde_json::to_value(snapshot).unwrap_or_default(),
+        _ => none(),
+    }
+}
+
+/// A pattern with `*` as a regular expression of the whole name.
+fn glob(pattern: &str) -> String {
+    let mut out = String::from("^");
+    for c in pattern.chars() {
+        match c {
+            '*' => out.push_str(".*"),
+            c if c.is_ascii_alphanumeric() => out.push(c),
+            c => {
+                out.push('\\');
+                out.push(c);
+            }
+        }
+    }
+    out.push('$');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_names() {
+        let exclude = Exclude::new(&[glob("wg*"), glob("eth1.5")]).expect("patterns");
+        assert!(exclude.matches("wg0"));
+        assert!(!exclude.matches("mywg0"));
+        assert!(exclude.matches("eth1.5"));
+        assert!(!exclude.matches("eth1x5"));
+    }
+}

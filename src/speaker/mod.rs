@@ -1,0 +1,5 @@
+//! The speaker's side of Kubernetes: what it must know ([`world`], pure) and its key ([`key`], I/O). The speaker itself is
+//! the crate `causeway-speaker`.
+
+pub mod key;
+pub mod world;
