@@ -59,7 +59,7 @@ fn reach(way: &InMemory, world: &World, populate: bool) {
 }
 
 proptest! {
-    #![proptest_config(quick(300))]
+    #![proptest_config(quick(200))]
 
     /// After applying, planning gives nothing; nothing is called for it, neither now nor after a restart, beyond the list of the start.
     #[test]
@@ -206,7 +206,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(quick(30))]
+    #![proptest_config(quick(20))]
 
     /// Killed at every single write of a change, before and after its effect; then the user goes on, goes back, or wants something else.
     #[test]

@@ -13,7 +13,7 @@ mod request;
 mod state;
 
 pub use faults::{Fault, Faults, ScriptedFault};
-pub use node_sets::{NodeSets, Nodes, SetId};
+pub use node_sets::{Difference, Differences, NodeSets, Nodes, SetId};
 pub use operations::edit;
 pub use records::{
     Action, CertificateRef, Listener, ListenerProtocol, LoadBalancer, Rule, Scheme, Spec, Status, Tags,

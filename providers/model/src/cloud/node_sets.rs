@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use causeway_api::digest;
 use serde::{Deserialize, Serialize};
@@ -58,16 +58,63 @@ impl Nodes {
         self.0.binary_search(&node).is_ok()
     }
 
-    /// Those of `self` that `other` has not.
+    /// Those of `self` that `other` has not, ascending.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Vec<IpAddr> {
-        self.iter().filter(|n| !other.contains(*n)).collect()
+        let mut others = other.iter().peekable();
+        self.iter()
+            .filter(|node| {
+                while others.next_if(|o| o < node).is_some() {}
+                others.peek() != Some(node)
+            })
+            .collect()
     }
 
     /// Its name.
     #[must_use]
     pub fn id(&self) -> SetId {
         SetId(digest(&*self.0).into())
+    }
+}
+
+/// What leads from one set to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Nodes that only the new set has.
+    pub more: Arc<[IpAddr]>,
+    /// Nodes that only the old set has.
+    pub less: Arc<[IpAddr]>,
+}
+
+/// A pair of sets, the old one first; `None` is the empty set.
+type Pair = (Option<SetId>, Option<SetId>);
+
+/// Differences, each computed once: when a node comes, thousands of target groups go from the same old set to the same new one.
+#[derive(Debug, Default)]
+pub struct Differences(Mutex<HashMap<Pair, Difference>>);
+
+impl Differences {
+    /// Pairs remembered before all are forgotten.
+    const PAIRS: usize = 256;
+
+    /// The difference between two sets of these names.
+    pub fn between(
+        &self,
+        pair: (Option<&SetId>, Option<&SetId>),
+        sets: impl FnOnce() -> (Nodes, Nodes),
+    ) -> Difference {
+        let pair = (pair.0.cloned(), pair.1.cloned());
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(difference) = known.get(&pair) {
+            return difference.clone();
+        }
+        let (old, new) = sets();
+        let difference = Difference { more: new.minus(&old).into(), less: old.minus(&new).into() };
+        if known.len() >= Self::PAIRS {
+            known.clear();
+        }
+        known.insert(pair, difference.clone());
+        difference
     }
 }
 
@@ -162,6 +209,18 @@ mod tests {
     #[test]
     fn order_and_repetition_do_not_matter() {
         assert_eq!(nodes(&[3, 1, 3, 2]).id(), nodes(&[1, 2, 3]).id());
+    }
+
+    #[test]
+    fn a_difference_is_what_one_has_and_the_other_has_not() {
+        let (old, new) = (nodes(&[1, 2, 5, 9]), nodes(&[2, 3, 9, 10]));
+        let (ids, known) = ((old.id(), new.id()), Differences::default());
+        for _ in 0..2 {
+            let found = known.between((Some(&ids.0), Some(&ids.1)), || (old.clone(), new.clone()));
+            assert_eq!((&*found.more, &*found.less), (&*nodes(&[3, 10]).0, &*nodes(&[1, 5]).0));
+        }
+        let all = known.between((None, Some(&ids.1)), || (Nodes::default(), new.clone()));
+        assert_eq!((&*all.more, all.less.len()), (&*new.0, 0));
     }
 
     #[test]

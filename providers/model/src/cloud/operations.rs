@@ -89,7 +89,7 @@ impl Cloud {
             return Err(Refusal::quota(quota::LOAD_BALANCERS, max));
         }
         for (id, nodes) in sets {
-            if nodes.id() != *id {
+            if self.sets.get(Some(id)).as_ref() != Some(nodes) && nodes.id() != *id {
                 return refuse(Code::Validation, "a node set does not have the name of its content");
             }
             self.sets.insert(id.clone(), nodes.clone());
@@ -137,7 +137,8 @@ impl Cloud {
             };
         }
         let spec = &self.unlocked(id)?.spec;
-        if !cascade && !(spec.listeners.is_empty() && spec.target_groups.is_empty()) {
+        let empty = spec.listeners.is_empty() && spec.target_groups.is_empty();
+        if !cascade && !empty {
             return refuse(Code::InUse, format!("load balancer {id} has children"));
         }
         match self.settings.style {

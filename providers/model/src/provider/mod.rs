@@ -9,6 +9,7 @@ mod desired;
 mod limits;
 pub mod naming;
 mod observe;
+mod parts;
 mod plan;
 mod status;
 
@@ -28,7 +29,7 @@ pub use limits::{Limiter, Priority, Quotas, subset};
 pub use observe::{Known, Observed};
 pub use plan::{Change, LbRef, hash};
 
-use crate::cloud::Bucket;
+use crate::cloud::{Bucket, Differences};
 use crate::transport::Transport;
 
 /// Settings of the provider.
@@ -80,6 +81,7 @@ pub struct Model<T> {
     known: Mutex<Known>,
     limiter: Mutex<Limiter>,
     addresses: desired::NodeAddresses,
+    differences: Differences,
 }
 
 impl<T: Transport> Model<T> {
@@ -92,6 +94,7 @@ impl<T: Transport> Model<T> {
             known: Mutex::default(),
             limiter,
             addresses: desired::NodeAddresses::default(),
+            differences: Differences::default(),
         }
     }
 
@@ -156,7 +159,7 @@ impl<T: Transport> CloudProvider for Model<T> {
     }
 
     fn plan(&self, want: &ModelStack, have: &Observed) -> Plan<Change> {
-        plan::plan(want, have, self.options.populate_rules)
+        plan::plan(want, have, self.options.populate_rules, &self.differences)
     }
 
     fn status(&self, want: &ModelStack, have: &Observed) -> Vec<MemberStatus> {

@@ -95,9 +95,6 @@ impl Known {
         let entry = self.entries.entry(slot(key)).or_default();
         // One key has one write in flight at a time: one that is still counted was given up by its caller.
         *entry = Entry { load_balancers, doubtful: false, touched, writing: 0 };
-        if self.complete && observed.load_balancers.is_empty() {
-            self.entries.remove(&slot(key));
-        }
         self.forget_sets();
         observed
     }
@@ -120,9 +117,6 @@ impl Known {
             entry.writing = entry.writing.saturating_sub(1);
             entry.touched = clock;
             entry.doubtful = !sure || was_doubtful || entry.writing > 0;
-            if self.complete && !entry.doubtful && entry.load_balancers.is_empty() {
-                self.entries.remove(&slot(key));
-            }
         }
     }
 
@@ -227,6 +221,9 @@ impl Known {
                 *entry = Entry { load_balancers, doubtful: false, ..*entry };
             }
         }
+        // An empty entry stays until a whole list that was begun after its last write: an older page may still show what is deleted.
+        self.entries
+            .retain(|_, entry| !(entry.load_balancers.is_empty() && untouched(entry) && !entry.doubtful));
         self.complete = true;
         missing
     }
@@ -334,4 +331,85 @@ pub(super) async fn audit<T: Transport>(transport: &T, known: &Mutex<Known>, clu
         lock(known).missed(&slot, &id, gone);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use causeway_api::ObjectRef;
+
+    use super::*;
+    use crate::cloud::{Scheme, Spec};
+
+    fn key() -> LbKey {
+        LbKey::object(Layer::L4, ObjectRef::service("ns", "web", "u1"))
+    }
+
+    fn load_balancer(id: &str) -> LoadBalancer {
+        let spec = Spec {
+            name: id.to_owned(),
+            layer: Layer::L4,
+            scheme: Scheme::Internal,
+            families: Vec::new(),
+            requested_address: None,
+            tags: naming::tags("c", &key()),
+            listeners: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            target_groups: BTreeMap::new(),
+            targets: BTreeMap::new(),
+        };
+        LoadBalancer { id: id.to_owned(), status: Status::Active, created: 0, addresses: Vec::new(), spec }
+    }
+
+    fn deleted() -> (Request, Result<Answer, CallError>) {
+        let request = Request::DeleteLoadBalancer { id: "lb-1".to_owned(), cascade: true };
+        (request, Ok(Answer::Changed { status: None, addresses: Vec::new() }))
+    }
+
+    #[test]
+    fn a_list_read_during_a_write_does_not_undo_it() {
+        let mut known = Known::default();
+        known.audited(vec![load_balancer("lb-1")], BTreeMap::new(), 0);
+        let since = known.clock;
+        known.begin(&key());
+        let (request, answer) = deleted();
+        known.wrote(&key(), &request, &answer, false);
+        assert_eq!(known.sure(&key()), Some(Observed::default()));
+        // The page was read before the delete took effect.
+        known.audited(vec![load_balancer("lb-1")], BTreeMap::new(), since);
+        assert_eq!(known.of(&key()), []);
+        // A list begun later counts.
+        let later = known.clock;
+        known.audited(vec![load_balancer("lb-1")], BTreeMap::new(), later);
+        assert_eq!(known.of(&key()).len(), 1);
+    }
+
+    #[test]
+    fn what_was_not_answered_is_not_known() {
+        let mut known = Known::default();
+        known.audited(vec![load_balancer("lb-1")], BTreeMap::new(), 0);
+        let (request, _) = deleted();
+        let answers = [
+            (Err(CallError::NoAnswer("lost".to_owned())), false),
+            (Err(crate::cloud::Refusal::new(Code::InternalError, "").into()), false),
+            (Err(crate::cloud::Refusal::new(Code::Throttled, "").into()), true),
+        ];
+        for (answer, sure) in answers {
+            known.seen(&key(), vec![load_balancer("lb-1")], BTreeMap::new());
+            known.begin(&key());
+            assert_eq!(known.sure(&key()), None, "while it is under way");
+            known.wrote(&key(), &request, &answer, false);
+            assert_eq!(known.sure(&key()).is_some(), sure, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_list_misses_is_asked_for() {
+        let mut known = Known::default();
+        known.audited(vec![load_balancer("lb-1")], BTreeMap::new(), 0);
+        let missing = known.audited(Vec::new(), BTreeMap::new(), known.clock);
+        assert_eq!(missing, [(slot(&key()), "lb-1".to_owned())]);
+        assert_eq!(known.of(&key()).len(), 1);
+        known.missed(&slot(&key()), "lb-1", true);
+        assert_eq!(known.sure(&key()), Some(Observed::default()));
+    }
 }

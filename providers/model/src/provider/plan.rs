@@ -8,6 +8,7 @@
 //! carry our mark are never touched: where one takes a wanted place, the member is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use causeway_api::{
     AppliedHash, ChangeInfo, LbKey, Limit, LintContext, Mark, ObjectRef, Plan, PlannedChange, Problem,
@@ -19,8 +20,10 @@ use super::desired::ModelStack;
 use super::limits;
 use super::naming;
 use super::observe::Observed;
+use super::parts::{Parts, Stale};
 use crate::cloud::{
-    LoadBalancer, NodeSets, Nodes, Request, SetId, Spec, Status, Tags, TargetDelta, Targets, quota,
+    Differences, LoadBalancer, NodeSets, Nodes, Request, SetId, Spec, Status, Tags, TargetDelta, Targets,
+    quota,
 };
 
 /// Which load balancer a change is about.
@@ -101,10 +104,16 @@ pub(super) fn current<'a>(
 
 /// Makes the plan.
 #[must_use]
-pub fn plan(stack: &ModelStack, have: &Observed, populate_rules: bool) -> Plan<Change> {
+pub fn plan(
+    stack: &ModelStack,
+    have: &Observed,
+    populate_rules: bool,
+    differences: &Differences,
+) -> Plan<Change> {
     let (current, others) = current(stack, have);
     let mut draft = Draft {
         stack,
+        differences,
         load_balancer: LbRef::Named(String::new()),
         changes: Vec::new(),
         problems: Vec::new(),
@@ -113,7 +122,7 @@ pub fn plan(stack: &ModelStack, have: &Observed, populate_rules: bool) -> Plan<C
     match (&stack.spec, current) {
         (None, _) => {
             // What is not understood is no reason to take away what serves.
-            if !(stack.frozen && !stack.members.is_empty()) {
+            if !stack.frozen || stack.members.is_empty() {
                 context.removes = true;
                 others.iter().for_each(|lb| draft.remove(lb));
             }
@@ -126,6 +135,8 @@ pub fn plan(stack: &ModelStack, have: &Observed, populate_rules: bool) -> Plan<C
 
 struct Draft<'a> {
     stack: &'a ModelStack,
+    /// Only speed: what is in it follows from the sets.
+    differences: &'a Differences,
     load_balancer: LbRef,
     changes: Vec<Change>,
     problems: Vec<Problem>,
@@ -327,7 +338,8 @@ impl Draft<'_> {
             self.push(Request::SetFamilies { id: String::new(), families: want.families.clone() }, words);
         }
         let mut parts = Parts::compare(self.stack, want, &lb.spec);
-        parts.fit_quotas(self);
+        let quotas = &self.stack.quotas;
+        parts.fit_quotas(quotas, &mut |source, reason, text| self.tell(source, reason, text));
         self.parts(&parts, want, lb, have);
         let new = self.load_balancer.clone();
         if matches!(lb.status, Status::Active) {
@@ -484,15 +496,21 @@ impl Draft<'_> {
                 if w == h {
                     continue;
                 }
-                let w = w.and_then(|s| self.stack.sets.get(s)).cloned().unwrap_or_default();
-                let h = h.and_then(|s| have.sets.get(s)).cloned().unwrap_or_default();
-                let delta = |nodes| TargetDelta { target_group: (*name).to_owned(), port, nodes };
-                let (more, less) = (w.minus(&h), h.minus(&w));
-                if !more.is_empty() {
-                    add.push(delta(more));
+                let difference = self.differences.between((h, w), || {
+                    let new = w.and_then(|s| self.stack.sets.get(s)).cloned().unwrap_or_default();
+                    let old = h.and_then(|s| have.sets.get(s)).cloned().unwrap_or_default();
+                    (old, new)
+                });
+                let delta = |nodes: &[IpAddr]| TargetDelta {
+                    target_group: (*name).to_owned(),
+                    port,
+                    nodes: nodes.to_vec(),
+                };
+                if !difference.more.is_empty() {
+                    add.push(delta(&difference.more));
                 }
-                if !less.is_empty() {
-                    take.push(delta(less));
+                if !difference.less.is_empty() {
+                    take.push(delta(&difference.less));
                 }
             }
         }
@@ -575,243 +593,6 @@ fn arrange(
     let mut free = (1..).filter(|p| !taken.contains(p));
     let all = wanted.iter().chain(&stale).map(|(_, n)| *n);
     all.filter_map(|n| Some((n.to_owned(), free.next()?))).filter(|(n, p)| held[n.as_str()] != *p).collect()
-}
-
-/// A part that is ours and no longer wanted.
-#[derive(Clone, Copy)]
-struct Stale<'a> {
-    kind: &'static str,
-    name: &'a str,
-}
-
-/// Listeners, rules and target groups by what must be done to them.
-struct Parts<'a> {
-    new_groups: Vec<&'a str>,
-    changed_groups: Vec<&'a str>,
-    kept_groups: Vec<&'a str>,
-    new_listeners: Vec<&'a str>,
-    changed_listeners: Vec<&'a str>,
-    new_rules: Vec<&'a str>,
-    changed_rules: Vec<&'a str>,
-    foreign_rules: BTreeSet<&'a str>,
-    /// Target groups that have a wanted name and are not ours.
-    foreign_groups: BTreeSet<&'a str>,
-    /// Deleted before anything is made, where a quota leaves no other way.
-    early: Vec<Stale<'a>>,
-    /// Deleted last.
-    late: Vec<Stale<'a>>,
-    /// Wanted places that somebody else holds.
-    taken: Vec<(&'static str, &'a str)>,
-    have: &'a Spec,
-    want: &'a Spec,
-}
-
-impl<'a> Parts<'a> {
-    fn compare(stack: &ModelStack, want: &'a Spec, have: &'a Spec) -> Self {
-        let ours = |tags: &Tags| naming::marked(tags, &stack.cluster);
-        let mut parts = Self {
-            new_groups: Vec::new(),
-            changed_groups: Vec::new(),
-            kept_groups: Vec::new(),
-            new_listeners: Vec::new(),
-            changed_listeners: Vec::new(),
-            new_rules: Vec::new(),
-            changed_rules: Vec::new(),
-            foreign_rules: have
-                .rules
-                .iter()
-                .filter(|(_, r)| !ours(&r.tags))
-                .map(|(n, _)| n.as_str())
-                .collect(),
-            foreign_groups: BTreeSet::new(),
-            early: Vec::new(),
-            late: Vec::new(),
-            taken: Vec::new(),
-            have,
-            want,
-        };
-        for (name, group) in &want.target_groups {
-            match have.target_groups.get(name) {
-                None => parts.new_groups.push(name),
-                Some(held) if !ours(&held.tags) || held.protocol != group.protocol => {
-                    parts.taken.push(("target group", name));
-                    parts.foreign_groups.insert(name);
-                }
-                Some(held) => {
-                    parts.kept_groups.push(name);
-                    let same =
-                        (&held.health, held.affinity_seconds) == (&group.health, group.affinity_seconds);
-                    if !same {
-                        parts.changed_groups.push(name);
-                    }
-                }
-            }
-        }
-        for (name, listener) in &want.listeners {
-            let clash = |other: &&crate::cloud::Listener| {
-                let udp = |l: &crate::cloud::Listener| l.protocol == crate::cloud::ListenerProtocol::Udp;
-                !ours(&other.tags) && other.port == listener.port && udp(other) == udp(listener)
-            };
-            match have.listeners.get(name) {
-                _ if have.listeners.values().any(|l| clash(&l)) => parts.taken.push(("listener", name)),
-                None => parts.new_listeners.push(name),
-                Some(held) => {
-                    let same = held.default_action == listener.default_action
-                        && held.source_ranges == listener.source_ranges
-                        && held.certificates == listener.certificates;
-                    if !same {
-                        parts.changed_listeners.push(name);
-                    }
-                }
-            }
-        }
-        for (name, rule) in &want.rules {
-            match have.rules.get(name) {
-                None => parts.new_rules.push(name),
-                Some(held) if !ours(&held.tags) => parts.taken.push(("rule", name)),
-                Some(held) if held.action != rule.action => parts.changed_rules.push(name),
-                Some(_) => {}
-            }
-        }
-        parts.stale(&ours);
-        parts
-    }
-
-    /// What is ours, not wanted, and may go: a listener with somebody's rule, or a group that somebody forwards to, stays.
-    fn stale(&mut self, ours: &dyn Fn(&Tags) -> bool) {
-        let (have, want) = (self.have, self.want);
-        let mut left = have.clone();
-        for (name, rule) in &have.rules {
-            if ours(&rule.tags) && !want.rules.contains_key(name) {
-                self.late.push(Stale { kind: "Rule", name });
-                left.rules.remove(name);
-            }
-        }
-        for (name, listener) in &have.listeners {
-            let with_rules = left.rules.values().any(|r| r.listener == *name);
-            if ours(&listener.tags) && !want.listeners.contains_key(name) && !with_rules {
-                self.late.push(Stale { kind: "Listener", name });
-                left.listeners.remove(name);
-            }
-        }
-        // What is ours and stays will forward to wanted groups only.
-        let others: BTreeSet<&str> = {
-            let listeners =
-                left.listeners.iter().filter(|(n, l)| !ours(&l.tags) || !want.listeners.contains_key(*n));
-            let rules = left.rules.values().filter(|r| !ours(&r.tags));
-            let actions = listeners.map(|(_, l)| &l.default_action).chain(rules.map(|r| &r.action));
-            actions
-                .filter_map(|a| match a {
-                    crate::cloud::Action::Forward(group) => have.target_groups.get_key_value(group),
-                    crate::cloud::Action::Fixed(_) => None,
-                })
-                .map(|(name, _)| name.as_str())
-                .collect()
-        };
-        for (name, group) in &have.target_groups {
-            if ours(&group.tags) && !want.target_groups.contains_key(name) && !others.contains(name.as_str())
-            {
-                self.late.push(Stale { kind: "TargetGroup", name });
-            }
-        }
-    }
-
-    /// Drops what has no place, and deletes early where old and new do not fit together.
-    fn fit_quotas(&mut self, draft: &mut Draft<'_>) {
-        for (what, name) in std::mem::take(&mut self.taken) {
-            let text = format!(
-                "{what} {name} is there already and not ours: delete it in the cloud, or choose another port or path"
-            );
-            draft.tell(name, "ForeignResource", text);
-            if what == "listener" {
-                self.new_rules.retain(|r| self.want.rules[*r].listener != name);
-            }
-        }
-        let tight = self.have.rules.len() + self.new_rules.len() > draft.max(quota::RULES)
-            || self.have.listeners.len() + self.new_listeners.len() > draft.max(quota::LISTENERS)
-            || self.have.target_groups.len() + self.new_groups.len() > draft.max(quota::TARGET_GROUPS);
-        if tight {
-            self.hurry();
-        }
-        let early = |kind| self.early.iter().filter(|s| s.kind == kind).count();
-        let room =
-            |draft: &Draft<'_>, name, have: usize, kind| draft.max(name).saturating_sub(have - early(kind));
-        let rules = room(draft, quota::RULES, self.have.rules.len(), "Rule");
-        let listeners = room(draft, quota::LISTENERS, self.have.listeners.len(), "Listener");
-        let groups = room(draft, quota::TARGET_GROUPS, self.have.target_groups.len(), "TargetGroup");
-        let mut cut = Vec::new();
-        for (list, room, name) in [
-            (&mut self.new_groups, groups, quota::TARGET_GROUPS),
-            (&mut self.new_listeners, listeners, quota::LISTENERS),
-            (&mut self.new_rules, rules, quota::RULES),
-        ] {
-            cut.extend(list.split_off(list.len().min(room)).into_iter().map(|part| (part, name)));
-        }
-        for (part, name) in cut {
-            let text = format!(
-                "{part} is not made yet: quota {name} ({}) leaves no room beside what is there; have it raised",
-                draft.max(name)
-            );
-            draft.tell(part, "QuotaExceeded", text);
-        }
-        self.drop_unfounded(draft);
-    }
-
-    /// Moves to the front what can be deleted before its successor is made.
-    fn hurry(&mut self) {
-        let rules: BTreeSet<&str> = self.late.iter().filter(|s| s.kind == "Rule").map(|s| s.name).collect();
-        let listeners: BTreeSet<&str> =
-            self.late.iter().filter(|s| s.kind == "Listener").map(|s| s.name).collect();
-        let mut left = self.have.clone();
-        left.rules.retain(|n, _| !rules.contains(n.as_str()));
-        left.listeners.retain(|n, _| !listeners.contains(n.as_str()));
-        let used: BTreeSet<&str> = left.used_groups().collect();
-        (self.early, self.late) =
-            self.late.iter().partition(|stale| stale.kind != "TargetGroup" || !used.contains(stale.name));
-    }
-
-    /// Listeners and rules whose target group or listener cannot be made are not made or changed either.
-    fn drop_unfounded(&mut self, draft: &mut Draft<'_>) {
-        let (want, have) = (self.want, self.have);
-        let early = |kind: &str, name: &str| self.early.iter().any(|s| s.kind == kind && s.name == name);
-        let group_there = |name: &str| {
-            let stays = have.target_groups.contains_key(name) && !early("TargetGroup", name);
-            self.new_groups.contains(&name) || (stays && !self.foreign_groups.contains(name))
-        };
-        let founded = |action: &crate::cloud::Action| match action {
-            crate::cloud::Action::Forward(group) => group_there(group),
-            crate::cloud::Action::Fixed(_) => true,
-        };
-        let mut dropped = Vec::new();
-        let mut keep = |name: &str, good: bool| {
-            if !good {
-                dropped.push(name.to_owned());
-            }
-            good
-        };
-        let mut new_listeners = self.new_listeners.clone();
-        new_listeners.retain(|n| keep(n, founded(&want.listeners[*n].default_action)));
-        let mut changed_listeners = self.changed_listeners.clone();
-        changed_listeners.retain(|n| keep(n, founded(&want.listeners[*n].default_action)));
-        let listener_there = |n: &str| new_listeners.contains(&n) || have.listeners.contains_key(n);
-        let mut new_rules = self.new_rules.clone();
-        new_rules
-            .retain(|n| keep(n, founded(&want.rules[*n].action) && listener_there(&want.rules[*n].listener)));
-        let mut changed_rules = self.changed_rules.clone();
-        changed_rules.retain(|n| keep(n, founded(&want.rules[*n].action)));
-        let (kept_groups, late) = (&mut self.kept_groups, &mut self.late);
-        kept_groups.retain(|n| want.target_groups.contains_key(*n));
-        if !dropped.is_empty() {
-            // What they still forward to must stay.
-            late.retain(|s| s.kind != "TargetGroup");
-        }
-        (self.new_listeners, self.changed_listeners) = (new_listeners, changed_listeners);
-        (self.new_rules, self.changed_rules) = (new_rules, changed_rules);
-        for name in dropped {
-            let text = format!("{name} is not made or changed: its target group or listener cannot be made");
-            draft.tell(&name, "NotMade", text);
-        }
-    }
 }
 
 /// The sets that load balancers name, out of many.
