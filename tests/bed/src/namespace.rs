@@ -198,6 +198,19 @@ impl Namespace {
         Ok(Capture { child, _complaints: complaints, lines })
     }
 
+    /// The MAC address that this namespace's kernel has for a neighbour, learnt by ARP or NDP; none if it has none or gave up.
+    pub fn neighbour(&self, address: impl Into<IpAddr>) -> Result<Option<String>> {
+        let text = self.run(&["ip", "neigh", "show", &address.into().to_string()])?;
+        let mut words = text.split_whitespace().skip_while(|word| *word != "lladdr").skip(1);
+        Ok(words.next().map(str::to_owned))
+    }
+
+    /// Makes the kernel ask for its neighbours anew.
+    pub fn forget_neighbours(&self) -> Result<()> {
+        self.run(&["ip", "neigh", "flush", "dev", "eth0"])?;
+        Ok(())
+    }
+
     /// Starts counting the packets that arrive in this namespace and match an nft expression, such as `ip saddr 10.77.0.100 tcp dport 80`.
     /// They are counted before conntrack and NAT.
     pub fn count_arriving(&self, label: &str, expression: &str) -> Result<Counter> {

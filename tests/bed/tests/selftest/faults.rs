@@ -33,7 +33,7 @@ async fn faults_do_what_they_say_and_end() -> Result<()> {
     let bed = Bed::builder().nodes(2).start().await?;
     let (one, two, client) = (bed.node(1)?, bed.node(2)?, bed.client_ns());
     reachable(&bed, &client, &one).await?;
-
+    neighbours(&bed, &one, &client).await?;
     power(&bed, &one, &client).await?;
     carrier(&bed, &one, &client).await?;
     nic(&bed, &one, &client).await?;
@@ -41,6 +41,21 @@ async fn faults_do_what_they_say_and_end() -> Result<()> {
     loss(&bed, &one, &client).await?;
     api_server(&bed).await?;
     bed.down()
+}
+
+async fn neighbours(bed: &Bed, node: &Node, client: &Namespace) -> Result<()> {
+    let arp = client.capture("eth0", "arp")?;
+    client.forget_neighbours()?;
+    ensure!(client.neighbour(node.addresses().v4)?.is_none(), "a neighbour was not forgotten");
+    reachable(bed, client, node).await?;
+    let mac = client.neighbour(node.addresses().v4)?;
+    ensure!(mac.as_ref() == Some(&node.addresses().mac), "the client learnt {mac:?}");
+    let reply = format!("Reply {} is-at {}", node.addresses().v4, node.addresses().mac);
+    bed.wait("the ARP reply to be seen", SOON, async || {
+        ensure!(arp.lines().iter().any(|line| line.contains(&reply)), "{:?}", arp.lines());
+        Ok(())
+    })
+    .await
 }
 
 async fn power(bed: &Bed, node: &Node, client: &Namespace) -> Result<()> {
