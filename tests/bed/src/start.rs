@@ -230,7 +230,7 @@ impl Bed {
         let command = vec![
             programs.path("hollow-nodes")?,
             format!("--count={count}"),
-            "--prefix=hollow".to_owned(),
+            "--prefix=hollow-".to_owned(),
             format!("--kubeconfig={STATE_DIR}/inside.kubeconfig"),
         ];
         Daemon::new("hollow-nodes", "cp", command).start(&self.init)
