@@ -103,6 +103,13 @@ if [ ! -e "$out/.complete" ]; then
     find "$cache" -mindepth 1 -maxdepth 1 -type d ! -name store -mtime +14 -exec rm -rf {} +
 fi
 touch "$out"
+flock -u 9
+
+# A lock of its own: nobody waits for the suite who only needs the programs.
+if [ "$want" = e2e ]; then
+    exec 9>"$cache/lock.e2e"
+    flock -n 9 || { say "waiting for another build of e2e.test"; flock 9; }
+fi
 
 if [ "$want" = e2e ] && [ ! -x "$out/e2e.test" ]; then
     file=$store/e2e.test-$(hash go.mod go.sum)

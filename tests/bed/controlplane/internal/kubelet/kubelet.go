@@ -97,7 +97,8 @@ func flags(node Options) *options.KubeletFlags {
 	flags.NodeIP = strings.Join(addresses, ",")
 	flags.NodeLabels = node.Labels
 	flags.MaxContainerCount = -1
-	flags.MaxPerPodContainerCount = 1
+	// More dead containers than the default of one are kept, so that "logs --previous" does not race with a crash loop.
+	flags.MaxPerPodContainerCount = 3
 	return flags
 }
 
