@@ -248,11 +248,13 @@ impl Runner {
         self.election.release();
         self.end_term("released");
         let done = timeout(RELEASE_TIME, async {
+            let mut ours = false;
             loop {
                 let decision = self.election.step(boottime());
                 if decision == Decision::Finished {
-                    return;
+                    return ours;
                 }
+                ours |= matches!(decision, Decision::Release { .. });
                 if !self.perform(&decision).await {
                     sleep(Duration::from_millis(200)).await;
                 }
@@ -260,7 +262,8 @@ impl Runner {
         })
         .await;
         match done {
-            Ok(()) => tracing::info!(lease = self.settings.name, "lease released"),
+            Ok(true) => tracing::info!(lease = self.settings.name, "lease released"),
+            Ok(false) => {}
             Err(_) => tracing::warn!(
                 lease = self.settings.name,
                 "the lease could not be released: another replica takes over when it expires"
