@@ -1,14 +1,14 @@
 //! The UDP socket of the heartbeats. I/O.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
-/// Datagrams taken at most before the caller's turn, so that a flood cannot keep it from its timers.
+/// Octets that may wait to be read.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// One socket for both families, where the kernel has both.
@@ -61,8 +61,16 @@ impl HeartbeatSocket {
     /// Takes a datagram that is there: its length.
     pub(crate) fn try_receive(&self, buffer: &mut [u8]) -> Option<usize> {
         loop {
-            match self.socket.try_recv_from(buffer) {
-                Ok((length, _)) => return Some(length),
+            let received = match self.socket.try_recv_from(buffer) {
+                // The runtime only knows what it was told before; what has come since counts too. It is asked first all the same:
+                // only so does it notice that nothing is there any more, and wait.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    (&*SockRef::from(&self.socket)).read(buffer)
+                }
+                received => received.map(|(length, _)| length),
+            };
+            match received {
+                Ok(length) => return Some(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 // An error of an earlier send (ICMP) is reported here, once; a datagram may stand behind it.
                 Err(error) => tracing::debug!(%error, "heartbeat socket"),
@@ -76,7 +84,8 @@ impl HeartbeatSocket {
             IpAddr::V4(address) if self.mapped => SocketAddr::new(address.to_ipv6_mapped().into(), to.port()),
             _ => to,
         };
-        let sent = self.socket.try_send_to(octets, to);
+        // Past the runtime, which would first have to be told that the socket can be written to.
+        let sent = SockRef::from(&self.socket).send_to(octets, &to.into());
         if let Err(error) = &sent {
             tracing::debug!(%error, %to, "heartbeat not sent");
         }

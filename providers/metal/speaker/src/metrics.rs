@@ -63,7 +63,7 @@ pub struct AnnouncedLabels {
 }
 
 /// All metrics of a speaker. Cloning gives the same counters.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
     /// Questions for addresses that are announced here.
     pub requests_received: Family<ByAddress, NamedCount>,
@@ -95,10 +95,31 @@ pub struct Metrics {
     pub events_dropped: Counter,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
     /// Metrics at zero, with every reason that there is.
     pub fn new() -> Self {
-        let metrics = Metrics::default();
+        let metrics = Metrics {
+            requests_received: Default::default(),
+            responses_sent: Default::default(),
+            gratuitous_sent: Default::default(),
+            announced: Default::default(),
+            frames_dropped: Default::default(),
+            send_errors: Default::default(),
+            peers: Default::default(),
+            isolated: Default::default(),
+            heartbeats_sent: Default::default(),
+            heartbeats_received: Default::default(),
+            heartbeats_ignored: Default::default(),
+            stalls: Default::default(),
+            elections: Default::default(),
+            events_dropped: Default::default(),
+        };
         for reason in DropReason::ALL {
             drop(metrics.frames_dropped.get_or_create(&ByReason { reason: reason.name() }));
         }

@@ -32,6 +32,9 @@ use crate::snapshot::{DecisionSnapshot, InterfaceSnapshot, Snapshot, silence};
 
 /// How long to wait before a socket that failed is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
+/// Heartbeats taken at most before the timers have their turn: far more than honest peers send, and a few milliseconds of work, so that
+/// a flood cannot keep us from our own.
+const MAX_DATAGRAMS: usize = 4096;
 /// The longest time between two looks at the timers, so that a suspended machine is noticed soon after it wakes.
 const HEARTBEAT_OF_LOOP: Duration = Duration::from_secs(1);
 
@@ -310,7 +313,9 @@ impl Speaker {
     fn beat(&mut self) -> bool {
         let mut changed = false;
         let mut buffer = [0; crate::membership::MAX_LENGTH + 1];
-        while let Some(length) = self.socket.as_ref().and_then(|socket| socket.try_receive(&mut buffer)) {
+        for _ in 0..MAX_DATAGRAMS {
+            let received = self.socket.as_ref().and_then(|socket| socket.try_receive(&mut buffer));
+            let Some(length) = received else { break };
             changed |= self.step(Input::Datagram(buffer.get(..length).unwrap_or(&buffer)));
         }
         changed | self.step(Input::Tick)
@@ -416,18 +421,18 @@ impl Speaker {
         for event in events {
             match &event {
                 SpeakerEvent::AnnouncementStarted { key, object, addresses, interfaces } => {
-                    tracing::info!(%object, ?addresses, ?interfaces, "announcing");
+                    tracing::debug!(%object, ?addresses, ?interfaces, "announcing");
                     if let Some(before) = self.duty.announced.get(key) {
                         self.count_announced(&before.object.path(), &before.addresses, false);
                     }
                     self.count_announced(&object.path(), addresses, true);
                 }
                 SpeakerEvent::AnnouncementStopped { object, addresses, .. } => {
-                    tracing::info!(%object, ?addresses, "announcing no more");
+                    tracing::debug!(%object, ?addresses, "announcing no more");
                     self.count_announced(&object.path(), addresses, false);
                 }
                 SpeakerEvent::AnnouncementFailed { object, failure, .. } => {
-                    tracing::warn!(%object, %failure, "cannot announce");
+                    tracing::debug!(%object, %failure, "cannot announce");
                 }
                 SpeakerEvent::Isolated { .. } => {}
             }

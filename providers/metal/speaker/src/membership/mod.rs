@@ -161,7 +161,7 @@ impl Membership {
     pub fn handle(&mut self, input: Input<'_>, now: Moment) -> Outputs {
         let mut out = Outputs::default();
         self.notice_stall(now, &mut out);
-        let proves_only_life = matches!(input, Input::Datagram(_));
+        let (datagram, tick) = (matches!(input, Input::Datagram(_)), matches!(input, Input::Tick));
         match input {
             Input::Datagram(octets) => {
                 if let Err(reason) = self.receive(octets, now, &mut out) {
@@ -177,9 +177,11 @@ impl Membership {
                 self.enter(State::Leaving, now, &mut out);
             }
         }
-        // Datagrams only ever prove life. Deaths are judged once all that wait have been read, which the caller promises for a tick.
-        if !proves_only_life {
+        // Deaths are judged only once all datagrams that wait have been read, which the caller promises for a tick.
+        if tick {
             self.expire(now, &mut out);
+        }
+        if !datagram {
             self.beat(now, &mut out);
         }
         out
@@ -311,7 +313,7 @@ impl Membership {
         let expiry = peer.expiry();
         // An answer at once makes joining a matter of round trips. Rarely enough that replayed messages draw no flood from us.
         let unproven = verdict == Err(Ignored::Unproven);
-        let wanted = unproven || (verdict.is_ok() && !message.hears_receiver);
+        let wanted = unproven || (verdict.is_ok() && (back || !message.hears_receiver));
         let answer = wanted && peer.may_answer(now, self.settings.interval / 4);
         self.expire_by(expiry);
         if answer {

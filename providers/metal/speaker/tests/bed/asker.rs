@@ -1,0 +1,153 @@
+//! A client that asks by ARP and listens, on packet sockets of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use causeway_speaker::l2::{MacAddr, arp};
+use causeway_sys::{PacketSocket, Traffic};
+
+use crate::segment::{run, this_program};
+
+fn file(name: &str) -> String {
+    let path = format!("/sys/class/net/eth0/{name}");
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
+}
+
+fn own_mac() -> MacAddr {
+    let octets: Vec<u8> =
+        file("address").split(':').map(|octet| u8::from_str_radix(octet, 16).expect("hex")).collect();
+    MacAddr(octets.try_into().expect("six octets"))
+}
+
+/// Asks once from the namespace's eth0: the MAC that answers within 200 ms.
+pub fn one(namespace: &str, vip: &str) -> Option<String> {
+    let out = run(namespace, &[&this_program(), "ask", vip, "1"]);
+    let word = out.trim();
+    (word != "silence").then(|| word.to_owned())
+}
+
+/// The process: `ask ADDRESS COUNT`. Asked once, prints the MAC; asked more often, the distribution of the time to the answer.
+pub fn ask(arguments: &[String]) {
+    let target: Ipv4Addr = arguments[0].parse().expect("an address");
+    let count: usize = arguments[1].parse().expect("a number");
+    let own = own_mac();
+    let from = Ipv4Addr::new(10, 77, 0, 9);
+    let request = arp::request(own, from, MacAddr::BROADCAST, target);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let index = file("ifindex").parse().expect("a number");
+        let socket = PacketSocket::open(index, Traffic::Arp).expect("a packet socket (needs root)");
+        let mut buffer = [0u8; 256];
+        let (mut times, mut lost, mut mac) = (Vec::with_capacity(count), 0, None);
+        for _ in 0..count {
+            let start = Instant::now();
+            socket.send(request.as_slice()).await.expect("sent");
+            let answer = async {
+                loop {
+                    let received = socket.receive(&mut buffer).await.expect("received");
+                    if let Ok(packet) = arp::parse(&buffer[14..received.length])
+                        && packet.operation == arp::Operation::Reply
+                        && packet.sender_address == target
+                        && packet.target_mac == own
+                    {
+                        return packet.sender_mac;
+                    }
+                }
+            };
+            match tokio::time::timeout(Duration::from_millis(200), answer).await {
+                Ok(sender) => {
+                    times.push(start.elapsed());
+                    mac = Some(sender);
+                }
+                Err(_) => lost += 1,
+            }
+        }
+        if count == 1 {
+            println!("{}", mac.map_or_else(|| "silence".to_owned(), |mac| mac.to_string()));
+            return;
+        }
+        times.sort_unstable();
+        let at = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
+        println!("p50 {:?}, p99 {:?}, p99.9 {:?}, lost {lost} of {count}", at(0.5), at(0.99), at(0.999));
+    });
+}
+
+/// The process: prints every announcement that is heard unasked: address, operation, MAC.
+pub fn listen(_arguments: &[String]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let index = file("ifindex").parse().expect("a number");
+        let socket = PacketSocket::open(index, Traffic::Arp).expect("a packet socket (needs root)");
+        println!("ready");
+        let mut buffer = [0u8; 256];
+        loop {
+            let received = socket.receive(&mut buffer).await.expect("received");
+            let Ok(packet) = arp::parse(&buffer[14..received.length]) else { continue };
+            if packet.sender_address == packet.target_address && buffer[..6] == [0xff; 6] {
+                let operation = if packet.operation == arp::Operation::Request { 1 } else { 2 };
+                // The reader may have gone.
+                if writeln!(std::io::stdout(), "{} {operation} {}", packet.sender_address, packet.sender_mac)
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        }
+    });
+}
+
+/// What was announced: address, operation, MAC.
+type Said = (String, String, String);
+
+/// A listening process.
+pub struct Listener {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<Said>,
+}
+
+pub fn start_listening(namespace: &str) -> Listener {
+    let mut child = Command::new("ip")
+        .args(["netns", "exec", namespace, &this_program(), "listen"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`ip` of iproute2 is needed");
+    let output = child.stdout.take().expect("piped");
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    assert_eq!(lines.recv_timeout(Duration::from_secs(10)).as_deref(), Ok("ready"));
+    Listener { child, lines, said: Vec::new() }
+}
+
+impl Listener {
+    /// Listens until enough was heard.
+    pub fn wait_for(&mut self, limit: Duration, enough: impl Fn(&[Said]) -> bool) -> &[Said] {
+        let end = Instant::now() + limit;
+        while !enough(&self.said) {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("only heard {:?}", self.said));
+            let words: Vec<&str> = line.split(' ').collect();
+            if let [address, operation, mac] = words[..] {
+                self.said.push((address.to_owned(), operation.to_owned(), mac.to_owned()));
+            }
+        }
+        &self.said
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
