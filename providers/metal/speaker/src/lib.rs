@@ -14,6 +14,7 @@
 //! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
 pub mod announced;
+pub mod config;
 mod heartbeat;
 pub mod interfaces;
 pub mod jitter;
@@ -27,6 +28,7 @@ pub mod run;
 pub mod snapshot;
 
 pub use announced::SpeakerEvent;
+pub use config::{Config, Heartbeats, SpeakerError};
 pub use metrics::Metrics;
-pub use run::{Channels, Config, Heartbeats, SpeakerError, View, run};
+pub use run::{Channels, View, run};
 pub use snapshot::Snapshot;

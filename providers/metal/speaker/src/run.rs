@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +21,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::announced::{Duty, SpeakerEvent};
+use crate::config::{Config, Heartbeats, SpeakerError};
 use crate::heartbeat::HeartbeatSocket;
-use crate::interfaces::{BadPattern, Exclude, Links};
-use crate::l2::Timing;
+use crate::interfaces::{Exclude, Links};
 use crate::membership::{Input, Keys, Membership, Outputs, Settings};
 use crate::metrics::{AddressLabel, AnnouncedLabels, ByReason, Metrics};
 use crate::port::{Port, now};
@@ -37,105 +36,6 @@ const REOPEN: Duration = Duration::from_secs(1);
 const MAX_DATAGRAMS: usize = 4096;
 /// The longest time between two looks at the timers, so that a suspended machine is noticed soon after it wakes.
 const HEARTBEAT_OF_LOOP: Duration = Duration::from_secs(1);
-
-/// How a speaker is to work. `validate` names what is wrong with it.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// This node's name, as Kubernetes has it.
-    pub node: String,
-    /// The cluster's id, 1 to 255 octets.
-    pub cluster: String,
-    /// How peers are watched; `None` counts every Node as alive, so that nothing fails over.
-    pub heartbeats: Option<Heartbeats>,
-    /// Regular expressions of interfaces that never announce; [`Exclude::default_patterns`] if the user gives none.
-    pub exclude: Vec<String>,
-    /// When addresses are said unasked.
-    pub timing: Timing,
-}
-
-/// Settings of the heartbeats. What they cost and give is told in [`crate::membership`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heartbeats {
-    /// UDP port, the same on all nodes; [`crate::membership::DEFAULT_PORT`].
-    pub port: u16,
-    /// The local address to bind to; `None` for all, of both families.
-    pub bind: Option<IpAddr>,
-    /// Time between heartbeats, 10 ms to 10 s.
-    pub interval: Duration,
-    /// How many may be missed, 2 to 100.
-    pub misses: u32,
-}
-
-impl Default for Heartbeats {
-    fn default() -> Self {
-        Heartbeats {
-            port: crate::membership::DEFAULT_PORT,
-            bind: None,
-            interval: Duration::from_secs(1),
-            misses: 3,
-        }
-    }
-}
-
-/// Why a speaker does not start, or stops.
-#[derive(Debug, thiserror::Error)]
-pub enum SpeakerError {
-    /// A setting is out of its bounds.
-    #[error("{field} is {value}: it must be {bounds}")]
-    Setting {
-        /// Name of the field.
-        field: &'static str,
-        /// What it is.
-        value: String,
-        /// What it may be.
-        bounds: &'static str,
-    },
-    /// An exclude pattern is none.
-    #[error(transparent)]
-    Exclude(#[from] BadPattern),
-    /// The heartbeat socket cannot be opened.
-    #[error(
-        "cannot listen on UDP {address} for heartbeats: {source}. If the port is taken, give all speakers another one"
-    )]
-    Listen {
-        /// What was tried.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    Random,
-}
-
-impl Config {
-    /// Checks every bound.
-    ///
-    /// # Errors
-    ///
-    /// The first that does not hold.
-    pub fn validate(&self) -> Result<(), SpeakerError> {
-        let check = |holds: bool, field, value: String, bounds| {
-            if holds { Ok(()) } else { Err(SpeakerError::Setting { field, value, bounds }) }
-        };
-        let (node, cluster) = (self.node.len(), self.cluster.len());
-        check((1..=253).contains(&node), "node name", format!("{:?}", self.node), "1 to 253 octets long")?;
-        check(
-            (1..=255).contains(&cluster),
-            "cluster id",
-            format!("{:?}", self.cluster),
-            "1 to 255 octets long",
-        )?;
-        if let Some(Heartbeats { port, interval, misses, .. }) = self.heartbeats {
-            let bounds = Duration::from_millis(10)..=Duration::from_secs(10);
-            check(port != 0, "heartbeat port", port.to_string(), "1 to 65535")?;
-            check(bounds.contains(&interval), "heartbeat interval", format!("{interval:?}"), "10ms to 10s")?;
-            check((2..=100).contains(&misses), "missed heartbeats", misses.to_string(), "2 to 100")?;
-        }
-        Exclude::new(&self.exclude)?;
-        Ok(())
-    }
-}
 
 /// What the rest of the program knows of the cluster.
 #[derive(Debug, Clone, Default)]
