@@ -248,7 +248,17 @@ kill -9 "$(pgrep -x node-agent | head -1)"
 until_true 5 "pods die with the agent" sh -c "! kill -0 $pod"
 wait $agent 2>/dev/null || true
 start_agent
-until_true 60 "pods run again" sh -c 'pgrep -f "agnhost netexec --http-port=8080" && [ "$(kubectl get deployment web -o jsonpath="{.status.readyReplicas}")" = 18 ]'
+until_true 60 "pods run again" sh -c '[ "$(pgrep -fc "[/]agnhost netexec --http-port=8080")" = 18 ] &&
+    [ "$(kubectl get deployment web -o jsonpath="{.status.readyReplicas}")" = 18 ]'
 kill "$(pgrep -x node-agent | head -1)"
-until_true 10 "SIGTERM of the agent ends its pods" sh -c '! pgrep -f "agnhost netexec"'
+until_true 10 "SIGTERM of the agent ends its pods" sh -c '! pgrep -f "[/]agnhost netexec"'
+
+hollow-nodes --kubeconfig=admin.conf --count=200 --cleanup >hollow.log 2>&1 &
+hollow=$!
+until_true 60 "hollow nodes" grep -q "created 200 nodes" hollow.log
+expect "hollow nodes" "200" sh -c 'kubectl get nodes -l causeway.io/hollow --no-headers | grep -cw Ready'
+echo "smoke: $(grep created hollow.log), $(kubectl get node hollow-7 -o json | wc -c) bytes of indented JSON each"
+kill $hollow
+wait $hollow || failed "hollow-nodes ended with an error"
+expect "hollow nodes are deleted" "No resources" kubectl get nodes -l causeway.io/hollow
 echo "smoke: PASSED"

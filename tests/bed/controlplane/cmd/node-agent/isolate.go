@@ -27,7 +27,12 @@ func ownMountNamespace() error {
 	if err := unix.Mount("tmpfs", "/var/log", "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mounting /var/log: %w", err)
 	}
-	if err := unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), isolated+"=1")); err != nil {
+	// By its path, not /proc/self/exe: the process keeps its name.
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := unix.Exec(program, os.Args, append(os.Environ(), isolated+"=1")); err != nil {
 		return fmt.Errorf("executing itself: %w", err)
 	}
 	return nil

@@ -114,8 +114,12 @@ func serveDNS(node *node, config *rest.Config) error {
 		if err != nil {
 			return fmt.Errorf("--hosts-file: %w", err)
 		}
-		if hosts, err = clusterdns.ParseHosts(string(text)); err != nil {
+		named, err := clusterdns.ParseHosts(string(text))
+		if err != nil {
 			return fmt.Errorf("--hosts-file: %w", err)
+		}
+		for name, addresses := range named {
+			hosts[name] = addresses
 		}
 	}
 	client, err := kubernetes.NewForConfig(config)
