@@ -95,7 +95,7 @@ pub struct ProviderArgs {
     #[arg(long = "load-balancer-class", value_name = "CLASS", action = ArgAction::Append)]
     pub load_balancer_class: Vec<String>,
     /// Services without a class are ours too [default: true on metal and openstack without --load-balancer-class, else false].
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub own_classless: Option<bool>,
     /// What health checks ask of a Service with externalTrafficPolicy Cluster: kube-proxy on port 10256 (KEP-3836), or the traffic port
     /// itself, for clusters without kube-proxy.
@@ -122,23 +122,23 @@ pub struct EngineArgs {
     /// Load balancers worked on at once.
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub concurrent_service_syncs: usize,
-    /// Node changes wait until none came for this long …
+    /// Node changes wait until none came for this long, so that many of them cost one round.
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration::parse)]
     pub node_quiet_period: Duration,
-    /// … but not longer than this. Changes of Services and Ingresses never wait.
+    /// Longest time that a node change waits. Changes of Services and Ingresses never wait.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
     pub node_max_wait: Duration,
     /// How often every load balancer is compared with what it should be, spread over the time.
     #[arg(long, value_name = "TIME", default_value = "12h", value_parser = duration::parse)]
     pub resync_period: Duration,
     /// Say in log and metrics what would be done; write nothing, neither to the cloud nor to the API server.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub dry_run: bool,
     /// Touch no load balancer, as if every object carried the annotation causeway.io/paused.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub paused: bool,
     /// Delete orphans even if they are more than max(3, 10 %) of all load balancers in an hour.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub confirm_mass_delete: bool,
 }
 
@@ -147,7 +147,7 @@ pub struct EngineArgs {
 #[command(next_help_heading = "Leader election")]
 pub struct LeaderArgs {
     /// Lead only while holding the Lease. Without it there must never be two replicas.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
     pub leader_elect: bool,
     /// How long a Lease counts that is not renewed.
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration::parse)]
@@ -192,7 +192,7 @@ pub struct AdminArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "::")]
     pub bind_address: IpAddr,
     /// Serve /metrics and /debug to everybody, without asking for a token.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub insecure_metrics: bool,
 }
 
@@ -260,14 +260,14 @@ pub struct NodeArgs {
     #[arg(long = "load-balancer-class", value_name = "CLASS", action = ArgAction::Append)]
     pub load_balancer_class: Vec<String>,
     /// Services without a class are announced too; the same as the controller's [default: true without --load-balancer-class].
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub own_classless: Option<bool>,
     /// Announce nothing on interfaces whose name matches this: `*` stands for anything. Repeatable, added to the built-in list of
     /// container and tunnel interfaces.
     #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
     pub exclude_interfaces: Vec<String>,
     /// Announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers too.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,
 }
 

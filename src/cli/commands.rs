@@ -1,14 +1,16 @@
-//! The commands that need no running controller: `plan` from files, `crds`, `docs`, `version`. Reads files and writes text; what it
-//! prints is made by pure functions.
+//! What each command does. Those that need no cluster (`plan` from files, `crds`, `docs`, `version`) are here: they read files and
+//! write text that pure functions make. The others are in [`crate::run`].
 
-use std::io::Read as _;
+use std::future::Future;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use causeway_api::CloudProvider;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
-use super::config::PlanConfig;
+use super::config::{Config, LogConfig, PlanConfig};
+use super::docs;
 use super::documents;
 use super::plan::{self, OfflineSettings, PlanOutput};
 use super::provider::Provider;
@@ -27,6 +29,53 @@ pub enum CommandError {
     /// The provider.
     #[error("{0}")]
     Provider(#[from] causeway_api::CloudError),
+}
+
+/// Runs a command to its end; answers the exit status.
+///
+/// # Errors
+/// Why it could not run, or had to stop.
+pub fn run(config: Config) -> anyhow::Result<u8> {
+    match config {
+        Config::Controller(config) => {
+            logged(&config.log.clone(), crate::run::controller::run(*config))?;
+            Ok(0)
+        }
+        #[cfg(feature = "metal")]
+        Config::Speaker(config) => {
+            logged(&config.log.clone(), crate::run::speaker::run(*config))?;
+            Ok(0)
+        }
+        #[cfg(not(feature = "metal"))]
+        Config::Speaker(_) => anyhow::bail!("provider metal is not compiled into this binary"),
+        Config::Plan(config) => {
+            let output = logged(&config.log, async {
+                if config.files.is_empty() {
+                    crate::run::plan::live(&config).await
+                } else {
+                    Ok(plan_files(&config).await?)
+                }
+            })?;
+            print(&plan::render(&output, config.output))?;
+            Ok(output.exit_status())
+        }
+        Config::Crds => print(&crds_yaml()?),
+        Config::Docs(page) => print(&docs::page(page)),
+        Config::Version => print(&version()),
+    }
+}
+
+fn logged<T>(log: &LogConfig, command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    crate::run::start_logging(log)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+}
+
+/// Writes to standard output. A reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<u8> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(0),
+    }
 }
 
 /// `causeway plan -f`.

@@ -9,6 +9,7 @@
 pub mod args;
 pub mod commands;
 pub mod config;
+pub mod docs;
 pub mod documents;
 pub mod duration;
 pub mod plan;

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use causeway_api::{
-    ChangeInfo, CloudProvider, LbKey, LoadBalancer, OwnKind, PlannedChange, Problem, Resources, Stack, Verb,
+    ChangeInfo, CloudProvider, Family, LbKey, LoadBalancer, OwnKind, PlannedChange, Problem, Resources,
+    Stack, Verb,
 };
 use serde::Serialize;
 
@@ -17,8 +19,8 @@ use super::args::OutputFormat;
 use crate::engine::lint::lint;
 use crate::kube::parse::Parsed;
 use crate::state::index::{Index, Rules};
-use crate::state::records::{Delta, Update};
-use crate::translate::{ClassRules, ClusterHealth};
+use crate::state::records::{Delta, ServiceRecord, Update};
+use crate::translate::{self, ClassRules, ClusterHealth};
 
 /// Why something cannot be as an object asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -156,6 +158,19 @@ pub async fn offline<P: CloudProvider>(
         output.errors.extend(index.update(update).problems.into_iter().map(PlanError::from));
     }
 
+    of_index(provider.as_ref(), &index, inventory, output).await
+}
+
+/// Plans for everything that an index holds: what is wanted, and (of a running cluster) what is on its way out.
+///
+/// # Errors
+/// What the provider meets while it looks at the cloud.
+pub async fn of_index<P: CloudProvider>(
+    provider: &P,
+    index: &Index,
+    inventory: &P::Inventory,
+    mut output: PlanOutput,
+) -> causeway_api::Result<PlanOutput> {
     let (facts, problems) = provider.facts(&index.own_objects(), inventory);
     output.errors.extend(problems.into_iter().map(PlanError::from));
     provider.start(&index.load_balancers(), &facts).await?;
@@ -163,7 +178,7 @@ pub async fn offline<P: CloudProvider>(
     let mut keys: Vec<LbKey> = index.keys().cloned().collect();
     keys.sort();
     let mut snapshots: Vec<_> =
-        keys.iter().map(|key| index.snapshot(key)).filter(|s| !s.lb.members.is_empty()).collect();
+        keys.iter().map(|key| index.snapshot(key)).collect();
     // Where two want what only one can have, the older gets it.
     snapshots.sort_by(|a, b| {
         let age = |lb: &LoadBalancer| {
@@ -176,6 +191,9 @@ pub async fn offline<P: CloudProvider>(
         let (stack, found) = provider.desired(&snapshot.lb, &facts);
         let have = provider.observe(&snapshot.lb.key).await?;
         let mut plan = provider.plan(&stack, &have);
+        if snapshot.lb.members.is_empty() && plan.is_empty() {
+            continue;
+        }
         if snapshot.members.iter().any(|m| m.paused) {
             plan.changes.clear();
         }
@@ -219,7 +237,9 @@ fn updates(
             Parsed::Slice(r) => slices
                 .insert(r.path.clone(), r)
                 .map(|r| format!("EndpointSlice {}/{}", r.path.namespace, r.path.name)),
-            Parsed::Service(r) => services.insert(r.meta.path(), r).map(|r| r.object().to_string()),
+            Parsed::Service(r) => {
+                services.insert(r.meta.path(), as_admitted(r)).map(|r| r.object().to_string())
+            }
             Parsed::Ingress(r) => ingresses.insert(r.meta.path(), r).map(|r| r.object().to_string()),
             Parsed::Other { api_version, kind, mut object } => {
                 let Some(wanted) = kinds
@@ -271,6 +291,23 @@ fn updates(
     updates.push(Update::Service(Delta::Reset(services.into_values().collect())));
     updates.push(Update::Ingress(Delta::Reset(ingresses.into_values().collect())));
     updates
+}
+
+/// A Service that the API server has not seen has no cluster addresses yet. Which it will get nobody knows, but decisions need their
+/// families only, and these follow from `spec.ipFamilies`: the unspecified address stands for one of each.
+fn as_admitted(mut record: ServiceRecord) -> ServiceRecord {
+    if record.load_balancer && record.cluster_ips.is_empty() {
+        record.families = translate::families(&record);
+        record.cluster_ips = record
+            .families
+            .iter()
+            .map(|family| match family {
+                Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            })
+            .collect();
+    }
+    record
 }
 
 /// The output as text or JSON, with a line feed at the end.

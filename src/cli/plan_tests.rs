@@ -148,6 +148,17 @@ fn an_object_given_twice_is_said() {
     assert_eq!(output.stacks, alone.stacks, "the last one counts, as with kubectl apply");
 }
 
+#[cfg(feature = "metal")]
+#[test]
+fn metal_from_files() {
+    let (objects, errors) = documents::objects("metal.yaml", include_str!("plan_tests/metal.yaml"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let provider = Arc::new(causeway_metal::Metal::default());
+    let mut output = runtime.block_on(offline(provider, &settings(), objects, &())).expect("offline");
+    output.errors.extend(errors);
+    insta::assert_snapshot!("metal_text", render(&output.sorted(), OutputFormat::Text));
+}
+
 #[test]
 fn a_plan_that_the_linter_refuses_is_an_error() {
     use causeway_api::{LbKey, LintContext, LoadBalancer, Mark, ObjectRef, Plan, Target};

@@ -138,6 +138,7 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
         _ => None,
     };
     if let Some(hint) = hint {
+        error.remove(ContextKind::SuggestedArg);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     }
     error

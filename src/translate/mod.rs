@@ -28,7 +28,7 @@ pub use ingress::{IngressContext, USE_ANNOTATION, ingress_member};
 pub use lb::{LbContext, SecretVersion, load_balancer};
 pub use nodes::{eligible, node_set};
 pub use ownership::{ClassRules, ingress_class, owned_ingress_class, paused};
-pub use service::{ServiceContext, service_member};
+pub use service::{ServiceContext, families, service_member};
 pub use source_ranges::{NOBODY_V4, NOBODY_V6};
 
 /// CamelCase reasons of the problems that this module finds; each is also the reason of the Event.

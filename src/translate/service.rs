@@ -59,7 +59,8 @@ pub fn service_member(record: &ServiceRecord, context: &ServiceContext<'_>) -> (
 
 /// `spec.ipFamilies`. The API server always fills it in; offline it follows from the cluster addresses or, without these, from
 /// the policy: what PreferDualStack gives depends on the cluster, so it counts as one family there.
-fn families(record: &ServiceRecord) -> Vec<Family> {
+#[must_use]
+pub fn families(record: &ServiceRecord) -> Vec<Family> {
     if !record.families.is_empty() {
         return record.families.clone();
     }
