@@ -23,7 +23,7 @@ budget_bed := 900
 budget_demo := 300
 budget_upstream := 1500
 budget_upstream_all := 3600
-budget_bench := 1800
+budget_bench := 3600
 
 .PHONY: help
 help: ## this list

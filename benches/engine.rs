@@ -1,0 +1,429 @@
+//! The engine's numbers: `make bench SUITE=engine`. A bed with 53 nodes (3 full ones, 50 Node objects with heartbeats) and 500 Services of type
+//! LoadBalancer; the model cloud as a process of its own with 50 ms per call; default flags. Then the same at scale. I/O.
+//!
+//! Prints one row per number with its goal, and what Kubernetes' own service controller needs where that was measured on the same kind of
+//! machine. Fails if a goal is missed.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use causeway_bed::{Bed, wait};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{Event, Node, Service};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+/// Milliseconds that each call to the cloud takes.
+const LATENCY: &str = "50";
+/// Longest wait for anything at the small size; generous, for the goals judge.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A process that ends with this value.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The model cloud, over HTTP.
+struct Cloud {
+    _process: Process,
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Cloud {
+    fn start() -> Result<Cloud> {
+        let program = Path::new(env!("CARGO_BIN_EXE_causeway")).with_file_name("model-cloud");
+        let mut child = Command::new(&program)
+            .args(["--listen=127.0.0.1:0", "--latency", LATENCY, "--quota", "load-balancers=100000"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}: build it with the bench", program.display()))?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
+        let address =
+            line.trim().strip_prefix("listening on ").with_context(|| format!("it said {line:?}"))?;
+        let url = format!("http://{address}");
+        Ok(Cloud { _process: Process(child), url, client: reqwest::Client::new() })
+    }
+
+    async fn counts(&self) -> Result<Value> {
+        let text = self.client.get(format!("{}/calls", self.url)).send().await?.text().await?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    async fn reset(&self) -> Result<()> {
+        self.client.post(format!("{}/reset-calls", self.url)).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    async fn calls(&self, action: &str) -> Result<u64> {
+        Ok(self.counts().await?["calls"][action].as_u64().unwrap_or(0))
+    }
+}
+
+/// The controller under test, as a process of this machine.
+struct Controller {
+    process: Process,
+    port: u16,
+    client: reqwest::Client,
+}
+
+impl Controller {
+    fn start(bed: &Bed, cloud: &Path) -> Result<Controller> {
+        // Free a moment ago; nobody else on this machine takes ports meanwhile.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let log = std::fs::File::create(cloud.with_file_name("controller.log"))?;
+        let child = Command::new(env!("CARGO_BIN_EXE_causeway"))
+            .args(["controller", "--cloud-provider=model", "--own-classless", "--insecure-metrics"])
+            .arg("--bind-address=127.0.0.1")
+            .arg(format!("--admin-port={port}"))
+            .arg(format!("--cloud-config={}", cloud.display()))
+            .arg(format!("--kubeconfig={}", bed.kubeconfig().display()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Controller { process: Process(child), port, client: reqwest::Client::new() })
+    }
+
+    /// Samples of a metric, without the prefix: label text to value.
+    async fn metric(&self, name: &str) -> Result<BTreeMap<String, f64>> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let text = self.client.get(url).send().await?.error_for_status()?.text().await?;
+        let mut samples = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((key, value)) = line.rsplit_once(' ') else { continue };
+            let (found, labels) = key.split_once('{').unwrap_or((key, ""));
+            if found == name {
+                samples.insert(labels.trim_end_matches('}').to_owned(), value.parse()?);
+            }
+        }
+        Ok(samples)
+    }
+
+    async fn gauge(&self, name: &str) -> Result<f64> {
+        Ok(self.metric(name).await?.values().sum())
+    }
+
+    /// Writes to the API server, Leases apart: those are the only objects that are replaced.
+    async fn writes(&self) -> Result<f64> {
+        let all = self.metric("causeway_kube_requests_total").await?;
+        let is_write = |labels: &str| {
+            ["POST", "PATCH", "DELETE"].iter().any(|verb| labels.contains(&format!("verb=\"{verb}\"")))
+        };
+        Ok(all.iter().filter(|(labels, _)| is_write(labels)).map(|(_, n)| n).sum())
+    }
+
+    /// Waits until it leads, has nothing to do and has `count` load balancers.
+    async fn settled(&self, count: usize) -> Result<()> {
+        wait::until("the controller to have done everything", PATIENCE * 3, async || {
+            let leads = self.gauge("causeway_leader").await?;
+            let queued =
+                self.gauge("causeway_queue_depth").await? + self.gauge("causeway_syncs_running").await?;
+            let served = self.gauge("causeway_load_balancers").await?;
+            ensure!(
+                leads == 1.0 && queued == 0.0 && served == count as f64,
+                "leads {leads}, to do {queued}, served {served}"
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    async fn stop(mut self) -> Result<()> {
+        let pid = self.process.0.id().to_string();
+        ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "kill");
+        wait::until("the controller to end", PATIENCE, async || {
+            self.process.0.try_wait()?.context("it runs")
+        })
+        .await?;
+        Ok(())
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
+        let line = text.lines().find_map(|l| l.strip_prefix(field)).with_context(|| field.to_owned())?;
+        line.trim_start_matches(':').split_whitespace().next().context("a value")?.parse().context("a number")
+    }
+
+    /// CPU time used so far.
+    fn cpu(&self) -> Result<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
+        let after = text.rsplit_once(')').context("stat")?.1;
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        // USER_HZ is 100 on every architecture that we build for.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
+/// The rows, and whether all goals were reached.
+#[derive(Default)]
+struct Report {
+    missed: usize,
+    rows: usize,
+}
+
+impl Report {
+    fn row(&mut self, id: &str, value: String, goal: &str, reached: bool, peer: &str) {
+        self.rows += 1;
+        self.missed += usize::from(!reached);
+        println!(
+            "{id:<16} {value:>24}   goal {goal:<10} {:<6} peer {peer}",
+            if reached { "ok" } else { "MISSED" }
+        );
+    }
+
+    fn seconds(&mut self, id: &str, took: Duration, goal: f64, peer: &str) {
+        let seconds = took.as_secs_f64();
+        self.row(id, format!("{seconds:.2} s"), &format!("<= {goal} s"), seconds <= goal, peer);
+    }
+}
+
+fn service(name: &str, kind: &str) -> Result<Service> {
+    let service = json!({"metadata": {"name": name}, "spec": {
+        "type": kind, "selector": {"app": "none"}, "ports": [{"port": 80, "protocol": "TCP"}]}});
+    Ok(serde_json::from_value(service)?)
+}
+
+async fn create(services: &Api<Service>, prefix: &str, kind: &str, count: usize) -> Result<()> {
+    stream::iter(0..count)
+        .map(|i| async move {
+            services.create(&PostParams::default(), &service(&format!("{prefix}-{i}"), kind)?).await?;
+            anyhow::Ok(())
+        })
+        .buffer_unordered(32)
+        .try_collect()
+        .await
+}
+
+/// Waits until all Services of the namespace that are load balancers have an address.
+async fn all_served(services: &Api<Service>, count: usize) -> Result<()> {
+    wait::until("all Services to have their address", PATIENCE * 2, async || {
+        let list = services.list(&ListParams::default().match_any()).await?;
+        let served = |s: &&Service| {
+            let points =
+                s.status.as_ref().and_then(|s| s.load_balancer.as_ref()).and_then(|l| l.ingress.as_ref());
+            points.is_some_and(|points| !points.is_empty())
+        };
+        let have = list.items.iter().filter(served).count();
+        ensure!(have >= count, "{have} of {count}");
+        Ok(())
+    })
+    .await
+}
+
+async fn add_node(nodes: &Api<Node>, name: &str, number: u8) -> Result<()> {
+    let node: Node = serde_json::from_value(
+        json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}),
+    )?;
+    nodes.create(&PostParams::default(), &node).await?;
+    let status =
+        json!({"status": {"addresses": [{"type": "InternalIP", "address": format!("10.99.0.{number}")}]}});
+    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    Ok(())
+}
+
+/// Waits until every one of `count` load balancers had a call more; answers how long after `start` (on the cloud's clock) the last came, and how many came in all.
+async fn registered(cloud: &Cloud, count: u64, start: u64) -> Result<(Duration, u64)> {
+    wait::until("a call for each load balancer", PATIENCE, async || {
+        let calls = cloud.calls("RegisterTargets").await?;
+        ensure!(calls >= count, "{calls} of {count}");
+        Ok(())
+    })
+    .await?;
+    let counts = quiet(cloud).await?;
+    let last = counts["last"]["RegisterTargets"].as_u64().context("no time")?;
+    Ok((Duration::from_millis(last.saturating_sub(start)), counts["mutations"].as_u64().unwrap_or(0)))
+}
+
+/// Waits until nothing was called for longer than node changes are gathered, and answers the counts.
+async fn quiet(cloud: &Cloud) -> Result<Value> {
+    let window = 7000;
+    wait::until("the cloud to be quiet", PATIENCE, async || {
+        let counts = cloud.counts().await?;
+        let now = counts["now"].as_u64().unwrap_or(0);
+        let last = counts["last"]
+            .as_object()
+            .into_iter()
+            .flat_map(|m| m.values())
+            .filter_map(Value::as_u64)
+            .max()
+            .unwrap_or(0);
+        ensure!(now.saturating_sub(last) > window, "called {} ms ago", now.saturating_sub(last));
+        Ok(counts)
+    })
+    .await
+}
+
+async fn event_count(bed: &Bed) -> Result<usize> {
+    let events: Api<Event> = Api::default_namespaced(bed.client().await?);
+    Ok(events.list_metadata(&ListParams::default().match_any()).await?.items.len())
+}
+
+async fn small(report: &mut Report) -> Result<()> {
+    let bed = Bed::builder().nodes(3).hollow(50).start().await?;
+    let cloud = Cloud::start()?;
+    let files = tempfile::tempdir()?;
+    let config = files.path().join("cloud");
+    std::fs::write(&config, &cloud.url)?;
+    let client = bed.client().await?;
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    let nodes: Api<Node> = Api::all(client.clone());
+    let mut controller = Controller::start(&bed, &config)?;
+    controller.settled(0).await?;
+
+    let begin = Instant::now();
+    create(&services, "web", "LoadBalancer", 500).await?;
+    let created = begin.elapsed();
+    all_served(&services, 500).await?;
+    report.seconds("create-500", begin.elapsed(), 5.0, "100 s");
+    println!("{:<16} {:>24}   (the API server alone)", "", format!("{:.2} s", created.as_secs_f64()));
+    controller.settled(500).await?;
+
+    let events = event_count(&bed).await?;
+    controller.stop().await?;
+    cloud.reset().await?;
+    controller = Controller::start(&bed, &config)?;
+    controller.settled(500).await?;
+    let mutations = cloud.counts().await?["mutations"].as_u64().unwrap_or(0);
+    let writes = controller.writes().await?;
+    let more = event_count(&bed).await?.saturating_sub(events);
+    let reached = mutations == 0 && writes == 0.0 && more == 0;
+    report.row(
+        "restart-calls",
+        format!("{mutations} calls, {writes} writes"),
+        "0, 0",
+        reached,
+        "501, ~1,000",
+    );
+
+    controller.stop().await?;
+    controller = Controller::start(&bed, &config)?;
+    // The number is about a Service that comes two seconds after the start.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let begin = Instant::now();
+    services.create(&PostParams::default(), &service("late", "LoadBalancer")?).await?;
+    all_served(&services, 501).await?;
+    report.seconds("restart-new", begin.elapsed(), 1.0, "65.8 s");
+    controller.settled(501).await?;
+
+    cloud.reset().await?;
+    let start = cloud.counts().await?["now"].as_u64().unwrap_or(0);
+    add_node(&nodes, "added", 1).await?;
+    let (took, calls) = registered(&cloud, 501, start).await?;
+    report.seconds("node-add", took, 2.0, "26.6 s");
+    report.row(
+        "node-add calls",
+        format!("{:.2} per load balancer", calls as f64 / 501.0),
+        "1",
+        calls == 501,
+        "1",
+    );
+
+    cloud.reset().await?;
+    let start = cloud.counts().await?["now"].as_u64().unwrap_or(0);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    for i in 0..10 {
+        tick.tick().await;
+        add_node(&nodes, &format!("added-{i}"), 10 + i).await?;
+    }
+    let (took, calls) = registered(&cloud, 501, start).await?;
+    report.row(
+        "node-add-10",
+        format!("{calls} calls, {:.1} s", took.as_secs_f64()),
+        "<= 1500",
+        calls <= 1500,
+        "3,446",
+    );
+
+    cloud.reset().await?;
+    for round in 0..10 {
+        let ready = if round % 2 == 0 { "False" } else { "True" };
+        let status = json!({"status": {"conditions": [{"type": "Ready", "status": ready, "reason": "Flap", "message": "by the bench"}]}});
+        nodes.patch_status("added", &PatchParams::default(), &Patch::Strategic(status)).await?;
+        let label = json!({"metadata": {"labels": {"example.com/noise": round.to_string()}}});
+        nodes.patch("added", &PatchParams::default(), &Patch::Merge(label)).await?;
+    }
+    let calls = quiet(&cloud).await?["mutations"].as_u64().unwrap_or(0);
+    report.row("node-noise", format!("{calls} calls"), "0", calls == 0, "-");
+
+    let begin = Instant::now();
+    let wiped = json!({"status": {"loadBalancer": null}});
+    services.patch_status("web-7", &PatchParams::default(), &Patch::Merge(wiped)).await?;
+    all_served(&services, 501).await?;
+    report.seconds("status-wipe", begin.elapsed(), 60.0, "never");
+    controller.stop().await?;
+    bed.down()
+}
+
+async fn scale(report: &mut Report) -> Result<()> {
+    println!("5,000 nodes, 10,000 Services: filling the cluster takes some ten minutes");
+    let bed = Bed::builder().nodes(1).hollow(4999).start().await?;
+    let cloud = Cloud::start()?;
+    let files = tempfile::tempdir()?;
+    let config = files.path().join("cloud");
+    std::fs::write(&config, &cloud.url)?;
+    let client = bed.client().await?;
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    create(&services, "plain", "ClusterIP", 8000).await?;
+    create(&services, "web", "LoadBalancer", 2000).await?;
+    let controller = Controller::start(&bed, &config)?;
+    controller.settled(2000).await?;
+    let megabytes = controller.status("VmRSS")? as f64 / 1024.0;
+    report.row(
+        "scale-rss",
+        format!("{megabytes:.0} MiB"),
+        "<= 100 MB",
+        megabytes * 1.048_576 <= 100.0,
+        "695 MB",
+    );
+
+    cloud.reset().await?;
+    let start = cloud.counts().await?["now"].as_u64().unwrap_or(0);
+    add_node(&Api::all(client.clone()), "added", 1).await?;
+    let (took, calls) = registered(&cloud, 2000, start).await?;
+    // 32 workers, 50 ms per call.
+    let cloud_time = 2000.0 / 32.0 * 0.05;
+    let value = format!("{:.2} s, {calls} calls", took.as_secs_f64());
+    let goal = format!("<= {:.1} s", 1.0 + cloud_time);
+    report.row("scale-node-add", value, &goal, took.as_secs_f64() <= 1.0 + cloud_time, "20.7 s at 0 ms");
+
+    quiet(&cloud).await?;
+    let (cpu, begin) = (controller.cpu()?, Instant::now());
+    // A length of time is what is measured over.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let share = (controller.cpu()? - cpu).as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0;
+    report.row("scale-idle", format!("{share:.2} % of a core"), "< 1 %", share < 1.0, "40-50 %");
+    controller.stop().await?;
+    bed.down()
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // The one TLS implementation of the process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let mut report = Report::default();
+    if only.is_empty() || only == "small" {
+        small(&mut report).await?;
+    }
+    if only.is_empty() || only == "scale" {
+        scale(&mut report).await?;
+    }
+    println!("{} of {} goals reached", report.rows - report.missed, report.rows);
+    if report.missed > 0 {
+        bail!("{} goals missed", report.missed);
+    }
+    Ok(())
+}
