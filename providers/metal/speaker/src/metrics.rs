@@ -224,3 +224,58 @@ impl Metrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scraped(metrics: &Metrics) -> String {
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
+        text
+    }
+
+    #[test]
+    fn metallbs_names_and_labels_to_the_letter() {
+        let metrics = Metrics::new();
+        let ip = AddressLabel("192.0.2.1".parse().expect("an address"));
+        metrics.requests_received.get_or_create(&ByAddress { ip }).inc();
+        metrics.responses_sent.get_or_create(&ByAddress { ip }).inc();
+        metrics.gratuitous_sent.get_or_create(&ByAddress { ip }).inc_by(2);
+        let service = "default/web".to_owned();
+        let labels = AnnouncedLabels { service, protocol: "layer2", node: "n1".into(), ip };
+        metrics.announced.get_or_create(&labels).set(1);
+        let text = scraped(&metrics);
+        for line in [
+            "metallb_layer2_requests_received{ip=\"192.0.2.1\"} 1\n",
+            "metallb_layer2_responses_sent{ip=\"192.0.2.1\"} 1\n",
+            "metallb_layer2_gratuitous_sent{ip=\"192.0.2.1\"} 2\n",
+            "metallb_speaker_announced{service=\"default/web\",protocol=\"layer2\",node=\"n1\",ip=\"192.0.2.1\"} 1\n",
+            "causeway_layer2_frames_dropped_total{reason=\"notAnnounced\"} 0\n",
+            "causeway_speaker_heartbeats_ignored_total{reason=\"forged\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_went_leaves_no_series() {
+        let metrics = Metrics::new();
+        let address = "192.0.2.1".parse().expect("an address");
+        metrics.requests_received.get_or_create(&ByAddress { ip: AddressLabel(address) }).inc();
+        metrics.forget(address);
+        assert!(!scraped(&metrics).contains("192.0.2.1"));
+    }
+
+    #[test]
+    fn peers_are_counted_by_state() {
+        let metrics = Metrics::new();
+        metrics.set_peers([Liveness::Alive, Liveness::Dead, Liveness::Alive].into_iter());
+        let text = scraped(&metrics);
+        assert!(text.contains("causeway_speaker_peers{state=\"alive\"} 2\n"), "{text}");
+        assert!(text.contains("causeway_speaker_peers{state=\"dead\"} 1\n"), "{text}");
+        assert!(text.contains("causeway_speaker_peers{state=\"left\"} 0\n"), "{text}");
+    }
+}
