@@ -37,7 +37,23 @@ impl Drop for Process {
 struct Cloud {
     _process: Process,
     url: String,
-    client: reqwest::Client,
+}
+
+/// Sends a request without a body; the answer's body, if its status says success.
+async fn http(method: &str, url: String) -> Result<String> {
+    use http_body_util::BodyExt;
+    let client =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let request = http::Request::builder()
+        .method(method)
+        .uri(&url)
+        .body(http_body_util::Empty::<hyper::body::Bytes>::new())?;
+    let response = client.request(request).await.with_context(|| url.clone())?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    ensure!(status.is_success(), "{method} {url}: {status}: {text}");
+    Ok(text)
 }
 
 impl Cloud {
@@ -53,17 +69,15 @@ impl Cloud {
         let address =
             line.trim().strip_prefix("listening on ").with_context(|| format!("it said {line:?}"))?;
         let url = format!("http://{address}");
-        Ok(Cloud { _process: Process(child), url, client: reqwest::Client::new() })
+        Ok(Cloud { _process: Process(child), url })
     }
 
     async fn counts(&self) -> Result<Value> {
-        let text = self.client.get(format!("{}/calls", self.url)).send().await?.text().await?;
-        Ok(serde_json::from_str(&text)?)
+        Ok(serde_json::from_str(&http("GET", format!("{}/calls", self.url)).await?)?)
     }
 
     async fn reset(&self) -> Result<()> {
-        self.client.post(format!("{}/reset-calls", self.url)).send().await?.error_for_status()?;
-        Ok(())
+        http("POST", format!("{}/reset-calls", self.url)).await.map(drop)
     }
 
     async fn calls(&self, action: &str) -> Result<u64> {
@@ -75,7 +89,6 @@ impl Cloud {
 struct Controller {
     process: Process,
     port: u16,
-    client: reqwest::Client,
 }
 
 impl Controller {
@@ -93,13 +106,12 @@ impl Controller {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        Ok(Controller { process: Process(child), port, client: reqwest::Client::new() })
+        Ok(Controller { process: Process(child), port })
     }
 
     /// Samples of a metric, without the prefix: label text to value.
     async fn metric(&self, name: &str) -> Result<BTreeMap<String, f64>> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let text = self.client.get(url).send().await?.error_for_status()?.text().await?;
+        let text = http("GET", format!("http://127.0.0.1:{}/metrics", self.port)).await?;
         let mut samples = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((key, value)) = line.rsplit_once(' ') else { continue };
