@@ -253,11 +253,15 @@ until_true 60 "pods run again" sh -c '[ "$(pgrep -fc "[/]agnhost netexec --http-
 kill "$(pgrep -x node-agent | head -1)"
 until_true 10 "SIGTERM of the agent ends its pods" sh -c '! pgrep -f "[/]agnhost netexec"'
 
-hollow-nodes --kubeconfig=admin.conf --count=200 --cleanup >hollow.log 2>&1 &
+hollow-nodes --kubeconfig=admin.conf --count=200 --lease-interval=1s --status-interval=2s --cleanup >hollow.log 2>&1 &
 hollow=$!
 until_true 60 "hollow nodes" grep -q "created 200 nodes" hollow.log
 expect "hollow nodes" "200" sh -c 'kubectl get nodes -l causeway.io/hollow --no-headers | grep -cw Ready'
 echo "smoke: $(grep created hollow.log), $(kubectl get node hollow-7 -o json | wc -c) bytes of indented JSON each"
+first=$(kubectl -n kube-node-lease get lease hollow-7 -o jsonpath='{.spec.renewTime}')
+beat=$(kubectl get node hollow-7 -o jsonpath='{.status.conditions[?(@.type=="Ready")].lastHeartbeatTime}')
+until_true 20 "hollow leases are renewed" sh -c "! kubectl -n kube-node-lease get lease hollow-7 -o jsonpath='{.spec.renewTime}' | grep -qF '$first'"
+until_true 20 "hollow nodes report" sh -c "! kubectl get node hollow-7 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}' | grep -qF '$beat'"
 kill $hollow
 wait $hollow || failed "hollow-nodes ended with an error"
 expect "hollow nodes are deleted" "No resources" kubectl get nodes -l causeway.io/hollow

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -66,7 +67,10 @@ func run() error {
 	}
 	nodes := hollow.New(options, client, log)
 	started := time.Now()
-	err = nodes.Create(ctx)
+	// Being told to end while still creating is no failure.
+	if err = nodes.Create(ctx); ctx.Err() != nil {
+		err = nil
+	}
 	if err == nil {
 		// Whoever started this may wait for the line.
 		fmt.Printf("created %d nodes in %s\n", options.Count, time.Since(started).Round(time.Millisecond))
@@ -78,12 +82,9 @@ func run() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if failed := nodes.Delete(ctx); failed != nil {
-			return failed
+			return errors.Join(err, failed)
 		}
 		log("deleted %d nodes", options.Count)
-	}
-	if ctx.Err() != nil {
-		return nil
 	}
 	return err
 }

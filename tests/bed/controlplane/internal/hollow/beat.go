@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
 )
 
 // patience bounds one request: a node that hangs must not hold up a worker for ever.
@@ -39,12 +40,9 @@ func (n *Nodes) Create(ctx context.Context) error {
 		want := n.options.node(index, time.Now())
 		made, err := n.client.CoreV1().Nodes().Create(ctx, want, metav1.CreateOptions{})
 		if apierrors.IsAlreadyExists(err) {
-			made, err = n.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{})
+			made, err = n.takeOver(ctx, want)
 		}
 		if err != nil {
-			return err
-		}
-		if err := n.report(ctx, index, &want.Status); err != nil {
 			return err
 		}
 		lease := &coordinationv1.Lease{
@@ -60,6 +58,21 @@ func (n *Nodes) Create(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// takeOver gives a node that an earlier process made the status of a fresh one.
+func (n *Nodes) takeOver(ctx context.Context, want *corev1.Node) (*corev1.Node, error) {
+	var have *corev1.Node
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		var err error
+		if have, err = n.client.CoreV1().Nodes().Get(ctx, want.Name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		have.Status = want.Status
+		_, err = n.client.CoreV1().Nodes().UpdateStatus(ctx, have, metav1.UpdateOptions{})
+		return err
+	})
+	return have, err
 }
 
 // Delete deletes the nodes; their leases go with them.
@@ -117,14 +130,10 @@ func (n *Nodes) renew(ctx context.Context, index int) error {
 	return err
 }
 
-// report writes a whole status, or the heartbeat of the conditions when status is nil, which leaves the times of their
-// last change, and whatever a test has changed of the rest.
-func (n *Nodes) report(ctx context.Context, index int, status *corev1.NodeStatus) error {
-	var patch any = map[string]any{"status": status}
-	if status == nil {
-		patch = heartbeat(time.Now())
-	}
-	body, err := json.Marshal(patch)
+// report writes the heartbeat of the conditions. It leaves the times of their last change, and whatever a test has changed
+// of the rest.
+func (n *Nodes) report(ctx context.Context, index int) error {
+	body, err := json.Marshal(heartbeat(time.Now()))
 	if err != nil {
 		return err
 	}
@@ -218,7 +227,7 @@ func (n *Nodes) write(ctx context.Context, beat beat) {
 	defer cancel()
 	var err error
 	if beat.status {
-		err = n.report(ctx, beat.index, nil)
+		err = n.report(ctx, beat.index)
 	} else {
 		err = n.renew(ctx, beat.index)
 	}

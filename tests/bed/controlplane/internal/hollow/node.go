@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,7 +46,7 @@ func (o Options) node(index int, now time.Time) *corev1.Node {
 	id := hex.EncodeToString(sum[:16])
 	address := fmt.Sprintf("10.128.%d.%d", high, low)
 	pods := []string{
-		fmt.Sprintf("100.%d.%d.0/24", 64+(high&0x3f), low), fmt.Sprintf("fd00:10:64:%x::/64", index),
+		fmt.Sprintf("100.%d.%d.0/24", 64+(high&0x3f), low), prefix6(index),
 	}
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
@@ -91,6 +92,11 @@ func (o Options) node(index int, now time.Time) *corev1.Node {
 		Images: images(o.Images),
 	}
 	return node
+}
+
+// prefix6 writes a prefix in the canonical form, which leaves out the number zero.
+func prefix6(index int) string {
+	return netip.MustParsePrefix(fmt.Sprintf("fd00:10:64:%x::/64", index)).String()
 }
 
 // images lists images with a digest and a tag each, as long as real ones.
