@@ -485,3 +485,30 @@ fn applying_twice_is_applying_once() {
     }
     assert_eq!(held(&way, true).len(), 0);
 }
+
+#[test]
+fn a_full_load_balancer_can_still_be_changed() {
+    let quotas = BTreeMap::from([(quota::LISTENERS.to_owned(), 2), (quota::TARGET_GROUPS.to_owned(), 2)]);
+    let way = cloud(&Settings { quotas: quotas.clone(), ..Settings::default() });
+    let process = Process::start_with(&way, false, &quotas);
+    for ports in [[80, 81], [82, 83], [83, 84]] {
+        let world = one(svc(&ports.map(|p| (TCP, p))), 1);
+        assert_eq!(process.settle(&world).errors, []);
+        assert_eq!(held(&way, true), process.expect(&world));
+    }
+}
+
+#[test]
+fn what_is_not_whole_is_dirty() {
+    let way = cloud(&Settings::default());
+    let ing = Ing { group: None, created: None, routes: [((0, 1), 1)].into(), default: None, secret: None };
+    let world = World { ingresses: [(0, ing)].into(), nodes: [1].into(), ..World::default() };
+    let mortal = way.reborn();
+    mortal.die(causeway_model::transport::Death { writes: 1, after_effect: false });
+    Process::start(&mortal, false).settle(&world);
+    assert!(mortal.is_dead());
+    let left = held(&way, true);
+    assert!(left.len() == 1 && common::dirty(&left[0]), "{left:?}");
+    Process::start(&way, false).settle(&world);
+    assert!(!common::dirty(&held(&way, true)[0]));
+}

@@ -41,6 +41,7 @@ pub struct ScriptedFault {
 
 /// Script and dice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// Faults to come. Each is used once.
     pub script: Vec<ScriptedFault>,
@@ -49,7 +50,6 @@ pub struct Faults {
     /// State of the dice; begins as the seed.
     pub seed: u64,
     /// Faults so far, by kind.
-    #[serde(default)]
     pub injected: BTreeMap<String, u64>,
 }
 

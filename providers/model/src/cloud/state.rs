@@ -60,6 +60,7 @@ pub struct Bucket {
 
 /// What the cloud is like.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Manners.
     pub style: Style,
