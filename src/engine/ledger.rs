@@ -47,7 +47,8 @@ impl Ledger {
     /// The key must be looked at again.
     pub fn distrust(&mut self, key: &LbKey) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.inputs = !entry.inputs;
+            // No version of the facts is this; saying it twice is like saying it once.
+            entry.facts = u64::MAX;
         }
     }
 

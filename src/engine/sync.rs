@@ -61,7 +61,12 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                     if converged.freed {
                         hopeful.extend(lock(&self.ledger).troubled());
                     }
-                    self.push(hopeful.into_iter().filter(|k| k != key).map(|k| (k, Cause::Facts)));
+                    hopeful.retain(|k| k != key);
+                    // Neither their inputs nor the facts changed, yet the answer may.
+                    for waiting in &hopeful {
+                        lock(&self.ledger).distrust(waiting);
+                    }
+                    self.push(hopeful.into_iter().map(|k| (k, Cause::Facts)));
                 }
                 if converged.changed || converged.freed {
                     self.own_dirty.notify_one();

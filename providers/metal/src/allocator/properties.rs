@@ -138,7 +138,7 @@ fn written(allocator: &mut Allocator, world: &mut World, owner: &LbKey) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn no_address_twice_and_nobody_moves_for_another(steps in proptest::collection::vec(step(), 1..60)) {

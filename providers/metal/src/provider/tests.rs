@@ -688,7 +688,7 @@ impl Cluster {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn no_crash_and_no_takeover_gives_an_address_twice(steps in proptest::collection::vec(step(), 1..120)) {
