@@ -12,6 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use super::config::{Config, LogConfig, PlanConfig};
 use super::docs;
 use super::documents;
+use super::live;
 use super::plan::{self, OfflineSettings, PlanOutput};
 use super::provider::Provider;
 
@@ -51,7 +52,7 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
         Config::Plan(config) => {
             let output = logged(&config.log, async {
                 if config.files.is_empty() {
-                    crate::run::plan::live(&config).await
+                    live::plan(&config).await
                 } else {
                     Ok(plan_files(&config).await?)
                 }

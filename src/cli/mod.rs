@@ -12,6 +12,7 @@ pub mod config;
 pub mod docs;
 pub mod documents;
 pub mod duration;
+pub mod live;
 pub mod plan;
 pub mod provider;
 pub mod read;

@@ -173,12 +173,11 @@ pub async fn of_index<P: CloudProvider>(
 ) -> causeway_api::Result<PlanOutput> {
     let (facts, problems) = provider.facts(&index.own_objects(), inventory);
     output.errors.extend(problems.into_iter().map(PlanError::from));
-    provider.start(&index.load_balancers(), &facts).await?;
+    provider.start(&index.given(), &facts).await?;
 
     let mut keys: Vec<LbKey> = index.keys().cloned().collect();
     keys.sort();
-    let mut snapshots: Vec<_> =
-        keys.iter().map(|key| index.snapshot(key)).collect();
+    let mut snapshots: Vec<_> = keys.iter().map(|key| index.snapshot(key)).collect();
     // Where two want what only one can have, the older gets it.
     snapshots.sort_by(|a, b| {
         let age = |lb: &LoadBalancer| {
@@ -202,7 +201,10 @@ pub async fn of_index<P: CloudProvider>(
         done.insert(snapshot.lb.key.clone(), (snapshot.lb, stack, plan, problems));
     }
     for (lb, stack, plan, problems) in done.into_values() {
-        output.add(&lb, &stack, plan, problems);
+        // What nobody asks for any more and nothing is left of is not worth a line.
+        if !lb.members.is_empty() || !plan.is_empty() {
+            output.add(&lb, &stack, plan, problems);
+        }
     }
     Ok(output.sorted())
 }

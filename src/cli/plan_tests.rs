@@ -135,6 +135,15 @@ fn a_paused_object_is_shown_but_not_changed() {
 }
 
 #[test]
+fn a_service_on_its_way_out_is_not_asked_for() {
+    let yaml = WEB.replace(
+        "{name: web}",
+        "{name: web, deletionTimestamp: '2026-01-02T03:04:05Z', finalizers: [service.kubernetes.io/load-balancer-cleanup]}",
+    );
+    assert_eq!(plan(&[("f", &yaml)]), PlanOutput::default());
+}
+
+#[test]
 fn an_object_given_twice_is_said() {
     let (_, service) = WEB.split_once("---\n").expect("two documents");
     let second = service.replace("80", "81");

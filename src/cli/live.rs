@@ -1,0 +1,151 @@
+//! `causeway plan` without files: the running cluster and the cloud as they are, and what would be changed. Reads only.
+//!
+//! One complete list of every kind makes the index, as at the start of a controller; then the plan is made once, and printed. What has no
+//! object any more (orphans) is not part of it: that needs the time that only a running controller has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use causeway_api::CloudProvider;
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::config::PlanConfig;
+use super::plan::{self, PlanError, PlanOutput};
+use super::provider::Provider;
+use crate::kube::client::{ConnectOptions, Connection};
+use crate::kube::watch::{self, Cause, Interest, KindStates};
+use crate::state::index::{Index, Rules};
+use crate::state::records::Update;
+
+/// Longest time that the first complete lists may take.
+const LISTS: Duration = Duration::from_secs(30);
+
+/// Plans for the running cluster.
+///
+/// # Errors
+/// No way to the API server or to the cloud.
+pub async fn plan(config: &PlanConfig) -> anyhow::Result<PlanOutput> {
+    let options = ConnectOptions {
+        kubeconfig: config.kube.kubeconfig.clone(),
+        master: config.kube.master.clone(),
+        qps: config.kube.qps,
+        burst: config.kube.burst,
+    };
+    let connection = Connection::configure(&options, &mut Registry::default()).await?;
+    match config.provider.provider {
+        #[cfg(feature = "metal")]
+        Provider::Metal => plan_with(causeway_metal::Metal::default(), config, &connection).await,
+        #[cfg(feature = "model")]
+        Provider::Model => {
+            let id = match &config.provider.cluster_id {
+                Some(id) => id.clone(),
+                None => timeout(LISTS, connection.cluster_id(|_| ()))
+                    .await
+                    .context("the API server does not answer; see --kubeconfig and --master")?,
+            };
+            let file = config
+                .provider
+                .cloud_config
+                .as_ref()
+                .context("--cloud-config: the file with the model cloud's address is needed")?;
+            let address = std::fs::read_to_string(file)
+                .with_context(|| format!("--cloud-config {}", file.display()))?;
+            let options = causeway_model::Options::new(id);
+            let transport = causeway_model::Http::new(address.trim(), options.write_deadline)
+                .map_err(|error| anyhow::anyhow!("--cloud-config {}: {error}", file.display()))?;
+            plan_with(causeway_model::Model::new(transport, options), config, &connection).await
+        }
+    }
+}
+
+async fn plan_with<P: CloudProvider>(
+    provider: P,
+    config: &PlanConfig,
+    connection: &Connection,
+) -> anyhow::Result<PlanOutput> {
+    let provider = Arc::new(provider);
+    let (capabilities, wants) = (provider.capabilities(), provider.wants());
+    let all_services = wants.ingresses && capabilities.l7;
+    let rules = Rules {
+        classes: config.provider.class_rules(&capabilities),
+        capabilities,
+        wants: wants.clone(),
+        cluster_health: config.provider.cluster_health,
+    };
+    let keys = Arc::clone(&provider);
+    let mut index = Index::new(rules, Arc::new(move |member| keys.key(member)));
+    let mut output = PlanOutput::default();
+
+    let interest =
+        Interest { wants, config_namespace: config.provider.config_namespace.clone(), all_services };
+    let (tx, mut rx) = mpsc::channel(1024);
+    let watches = watch::watch(&connection.client(), &interest, &tx);
+    drop(tx);
+    let mut states = watches.states();
+    let mut feed = |update: Update| {
+        output.errors.extend(index.update(update).problems.into_iter().map(PlanError::from));
+    };
+    let listed = timeout(LISTS, async {
+        loop {
+            tokio::select! {
+                Some(update) = rx.recv() => feed(update),
+                settled = states.wait_for(settled) => return settled.is_ok(),
+            }
+        }
+    })
+    .await;
+    // A list is in the channel before its state says so.
+    while let Ok(update) = rx.try_recv() {
+        feed(update);
+    }
+    let states = watches.states().borrow().clone();
+    for (resource, state) in &states {
+        let Some(problem) = &state.problem else { continue };
+        if matches!(problem.cause, Cause::Unreachable | Cause::Unauthorized) {
+            bail!("{}", problem.message);
+        }
+        output.errors.push(PlanError {
+            object: resource.clone(),
+            field: String::new(),
+            reason: format!("{:?}", problem.cause),
+            message: problem.message.clone(),
+        });
+    }
+    if !matches!(listed, Ok(true)) {
+        bail!(
+            "no complete list of {} within {} s: is the API server overloaded?",
+            watch::missing(&states).join(", "),
+            LISTS.as_secs()
+        );
+    }
+    let inventory = provider.inventory().await?;
+    Ok(plan::of_index(&*provider, &index, &inventory, output).await?)
+}
+
+/// Every kind was listed, or cannot be.
+fn settled(states: &KindStates) -> bool {
+    states.values().all(|state| state.synced || state.problem.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kube::watch::{KindState, WatchProblem};
+
+    #[test]
+    fn a_kind_that_cannot_be_listed_holds_up_nobody() {
+        let listed = KindState { synced: true, problem: None };
+        let refused = KindState {
+            synced: false,
+            problem: Some(WatchProblem { cause: Cause::Forbidden, message: "may not".to_owned() }),
+        };
+        let states = |all: Vec<KindState>| -> KindStates {
+            all.into_iter().enumerate().map(|(i, s)| (i.to_string(), s)).collect()
+        };
+        assert!(settled(&states(vec![listed.clone(), refused.clone()])));
+        assert!(!settled(&states(vec![listed, refused, KindState::default()])));
+    }
+}
