@@ -279,22 +279,16 @@ impl Lab {
         pids.into_iter().try_for_each(|pid| process::send(pid, signal))
     }
 
-    /// The node whose controller leads, by the name of its Pod or its node in the Lease.
+    /// The node whose controller leads: the one whose log says that it stood for election under the name in the Lease.
     pub async fn leading_node(&self) -> Result<usize> {
         let holder = wait::until("a leader", SOON, async || self.leader().await).await?;
-        let pods = self.bed.kubectl(&[
-            "-n",
-            "kube-system",
-            "get",
-            "pods",
-            "-l",
-            "app.kubernetes.io/component=controller",
-            "-o",
-            "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName}{\"\\n\"}{end}",
-        ])?;
+        let selector = "app.kubernetes.io/component=controller";
+        let columns = "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName}{\"\\n\"}{end}";
+        let pods = self.bed.kubectl(&["-n", "kube-system", "get", "pods", "-l", selector, "-o", columns])?;
         for line in pods.lines() {
             let (pod, node) = line.split_once(' ').context("a Pod without a node")?;
-            if holder.contains(pod) || holder.contains(node) {
+            let log = self.bed.kubectl(&["-n", "kube-system", "logs", pod])?;
+            if log.contains(&holder) {
                 return node.trim_start_matches("node").parse().context("the number of a node");
             }
         }
