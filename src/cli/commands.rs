@@ -68,7 +68,12 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
 
 fn logged<T>(log: &LogConfig, command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     crate::run::start_logging(log)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(command);
+    // The command has said its last word. Waiting for its tasks could take for ever: one that retries without pause, because the
+    // client it uses is gone already, never comes to see that it is cancelled.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no error.
