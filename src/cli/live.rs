@@ -40,23 +40,8 @@ pub async fn plan(config: &PlanConfig) -> anyhow::Result<PlanOutput> {
         Provider::Metal => plan_with(causeway_metal::Metal::default(), config, &connection).await,
         #[cfg(feature = "model")]
         Provider::Model => {
-            let id = match &config.provider.cluster_id {
-                Some(id) => id.clone(),
-                None => timeout(LISTS, connection.cluster_id(|_| ()))
-                    .await
-                    .context("the API server does not answer; see --kubeconfig and --master")?,
-            };
-            let file = config
-                .provider
-                .cloud_config
-                .as_ref()
-                .context("--cloud-config: the file with the model cloud's address is needed")?;
-            let address = std::fs::read_to_string(file)
-                .with_context(|| format!("--cloud-config {}", file.display()))?;
-            let options = causeway_model::Options::new(id);
-            let transport = causeway_model::Http::new(address.trim(), options.write_deadline)
-                .map_err(|error| anyhow::anyhow!("--cloud-config {}: {error}", file.display()))?;
-            plan_with(causeway_model::Model::new(transport, options), config, &connection).await
+            let provider = crate::run::controller::model(&config.provider, &connection).await?;
+            plan_with(provider, config, &connection).await
         }
     }
 }

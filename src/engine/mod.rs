@@ -358,7 +358,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let inventory = self.provider.inventory().await?;
         *lock(&self.inventory) = inventory;
         self.refresh_facts();
-        let all = lock(&self.index).load_balancers();
+        let all = lock(&self.index).given();
         let facts = Arc::clone(&lock(&self.facts).facts);
         self.provider.start(&all, &facts).await?;
         let owned = self.provider.owned().await?;

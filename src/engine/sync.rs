@@ -247,7 +247,8 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let mut verdict = Verdict::Done;
         for member in &snapshot.members {
             if fence.check().is_err() {
-                return Verdict::Done;
+                // Not done: what was not written must not count as written.
+                return Verdict::Backoff;
             }
             let object = member.record.object();
             let written = if member.wanted {

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+#[cfg(feature = "model")]
+use anyhow::Context;
+use anyhow::bail;
 use causeway_api::CloudProvider;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
@@ -17,6 +19,8 @@ use crate::admin::auth::Guard;
 use crate::admin::{self, Admin, Checks};
 use crate::cli::Provider;
 use crate::cli::config::ControllerConfig;
+#[cfg(feature = "model")]
+use crate::cli::config::ProviderConfig;
 use crate::engine::Engine;
 use crate::engine::metrics::Metrics;
 use crate::kube::client::Connection;
@@ -46,28 +50,26 @@ pub async fn run(config: ControllerConfig) -> anyhow::Result<()> {
         }
         #[cfg(feature = "model")]
         Provider::Model => {
-            let id = match &config.provider.cluster_id {
-                Some(id) => id.clone(),
-                None => connection.cluster_id(|_| ()).await,
-            };
-            let provider = model(&config, id)?;
+            let provider = model(&config.provider, &connection).await?;
             run_with(provider, config, connection, registry, stop).await
         }
     }
 }
 
-/// The model cloud's configuration file holds its address.
+/// The model cloud; its configuration file holds nothing but its address.
 #[cfg(feature = "model")]
-fn model(
-    config: &ControllerConfig,
-    id: String,
+pub(crate) async fn model(
+    config: &ProviderConfig,
+    connection: &Connection,
 ) -> anyhow::Result<causeway_model::Model<causeway_model::Http>> {
-    let path = config
-        .provider
-        .cloud_config
-        .as_ref()
-        .context("--cloud-config: the file with the model cloud's address is needed")?;
+    let Some(path) = &config.cloud_config else {
+        bail!("--cloud-config: the file that holds the model cloud's address is needed");
+    };
     let text = std::fs::read_to_string(path).with_context(|| format!("--cloud-config {}", path.display()))?;
+    let id = match &config.cluster_id {
+        Some(id) => id.clone(),
+        None => connection.cluster_id(|_| ()).await,
+    };
     let options = causeway_model::Options::new(id);
     let transport = causeway_model::Http::new(text.trim(), options.write_deadline)
         .map_err(|error| anyhow::anyhow!("--cloud-config {}: {error}", path.display()))?;

@@ -3,6 +3,4 @@
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod index;
-#[cfg(test)]
-mod index_tests;
 pub mod records;

@@ -178,8 +178,8 @@ pub trait CloudProvider: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Called once when leadership begins, after the first complete lists and before any other call: metal takes over the addresses
-    /// that members have already; a cloud takes its inventory of what carries our mark.
+    /// Called once when leadership begins, after the first complete lists and before any other call. `all` holds the members that are leaving too:
+    /// what their status shows is not free before it is gone. Metal takes over the addresses that members have already; a cloud takes its inventory of what carries our mark.
     fn start(&self, all: &[LoadBalancer], facts: &Self::Facts) -> impl Future<Output = Result<()>> + Send;
     /// Reads the inventory.
     fn inventory(&self) -> impl Future<Output = Result<Self::Inventory>> + Send;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use causeway_api::{EndpointDetail, EndpointsPerNode, Layer, LbKey, Member, Wants, names};
 use proptest::prelude::*;
 
-use super::fixtures::capabilities;
-use super::index::{Effects, Index, Rules};
-use super::records::*;
+use super::{Effects, Index, Rules};
 use crate::engine::queue::Cause;
+use crate::state::fixtures::capabilities;
+use crate::state::records::*;
 use crate::translate::{ClassRules, ClusterHealth};
 
 fn index_with(wants: Wants, own_classless: bool) -> Index {
@@ -256,6 +256,6 @@ proptest! {
             }
             shuffled.update(updates[*i].clone());
         }
-        prop_assert_eq!(straight.load_balancers(), shuffled.load_balancers());
+        prop_assert_eq!(straight.given(), shuffled.given());
     }
 }

@@ -7,18 +7,21 @@
 //! - An object belongs to at most one load balancer; one that moves makes both dirty.
 //! - The order of updates does not matter for what [`Index::snapshot`] gives.
 
+#[cfg(test)]
+mod tests;
+mod updates;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use causeway_api::{
-    Capabilities, EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, Node, NodeSet, ObjectRef,
-    OwnObject, OwnObjects, Problem, TrafficPolicy, Wants, names,
+    Capabilities, EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, NodeSet, ObjectRef, OwnObject,
+    OwnObjects, Problem, TrafficPolicy, Wants, names,
 };
 
 use super::records::{
-    BackendRef, ClassRecord, Delta, IngressRecord, NamespaceRecord, NodeRecord, Path, SecretRecord,
-    ServiceRecord, SliceRecord, Strings, Update,
+    ClassRecord, IngressRecord, NodeRecord, Path, SecretRecord, ServiceRecord, SliceRecord, Strings, Update,
 };
 use crate::engine::queue::Cause;
 use crate::translate::{self, ClassRules, ClusterHealth, IngressContext, LbContext, ServiceContext};
@@ -217,12 +220,20 @@ impl Index {
         self.members.keys()
     }
 
-    /// All load balancers as asked for, sorted by key.
+    /// All load balancers with all their objects, the leaving ones too: what was given out and is not yet given back. Sorted by key.
     #[must_use]
-    pub fn load_balancers(&self) -> Vec<LoadBalancer> {
-        let mut keys: Vec<&LbKey> = self.members.keys().collect();
-        keys.sort();
-        keys.into_iter().map(|key| self.snapshot(key).lb).collect()
+    pub fn given(&self) -> Vec<LoadBalancer> {
+        let mut all: Vec<LoadBalancer> = self
+            .members
+            .iter()
+            .map(|(key, ids)| {
+                let records = ids.iter().filter_map(|id| self.record(id));
+                let members = records.map(|(record, _)| self.member(&record).0).collect();
+                self.assemble(key, members).0
+            })
+            .collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
     }
 
     /// Objects of the provider's own kinds.
@@ -251,14 +262,7 @@ impl Index {
             let age = |s: &MemberState| (s.record.meta().created, s.record.meta().path());
             age(a).cmp(&age(b))
         });
-        let nodes = if self.rules.wants.nodes { Arc::clone(&self.node_set) } else { Arc::default() };
-        let secret = |path: &Path| self.secrets.get(path).map(|s| s.version.clone());
-        let context = LbContext {
-            capabilities: &self.rules.capabilities,
-            nodes,
-            secrets: self.rules.wants.secrets.then_some(&secret as _),
-        };
-        let (lb, found) = translate::load_balancer(key.clone(), wanted, &context);
+        let (lb, found) = self.assemble(key, wanted);
         problems.extend(found);
         let inputs = self.inputs(&lb);
         Snapshot { lb, problems, members: states, inputs }
@@ -273,6 +277,17 @@ impl Index {
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.members.len(), self.services.len(), self.nodes.len())
+    }
+
+    fn assemble(&self, key: &LbKey, members: Vec<Member>) -> (LoadBalancer, Vec<Problem>) {
+        let nodes = if self.rules.wants.nodes { Arc::clone(&self.node_set) } else { Arc::default() };
+        let secret = |path: &Path| self.secrets.get(path).map(|s| s.version.clone());
+        let context = LbContext {
+            capabilities: &self.rules.capabilities,
+            nodes,
+            secrets: self.rules.wants.secrets.then_some(&secret as _),
+        };
+        translate::load_balancer(key.clone(), members, &context)
     }
 
     fn inputs(&self, lb: &LoadBalancer) -> u64 {
@@ -453,302 +468,6 @@ impl Index {
         });
         self.place(id, key, cause, effects);
     }
-
-    // --- updates ---------------------------------------------------------------------------------------------------
-
-    fn services_delta(&mut self, delta: Delta<ServiceRecord>, effects: &mut Effects) {
-        match delta {
-            Delta::Apply(record) => {
-                let path = record.meta.path();
-                if let Some(old) = self.services.get_mut(&path) {
-                    let same = same_service(old, &record);
-                    *old = Arc::new(record);
-                    if same {
-                        return;
-                    }
-                } else {
-                    self.services.insert(path.clone(), Arc::new(record));
-                }
-                self.place_service(&path, Cause::User, effects);
-                self.touch_users(&MemberOrSecret::Service(path), effects);
-            }
-            Delta::Delete(path) => {
-                if self.services.remove(&path).is_some() {
-                    self.place(MemberId::Service(path.clone()), None, Cause::User, effects);
-                    self.touch_users(&MemberOrSecret::Service(path), effects);
-                }
-            }
-            Delta::Reset(records) => {
-                let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
-                let gone: Vec<Path> =
-                    self.services.keys().filter(|p| !present.contains(p)).cloned().collect();
-                for path in gone {
-                    self.services_delta(Delta::Delete(path), effects);
-                }
-                for record in records {
-                    self.services_delta(Delta::Apply(record), effects);
-                }
-            }
-        }
-    }
-
-    fn ingresses_delta(&mut self, delta: Delta<IngressRecord>, effects: &mut Effects) {
-        match delta {
-            Delta::Apply(record) => {
-                let path = record.meta.path();
-                if let Some(old) = self.ingresses.get_mut(&path) {
-                    let mut comparable = record.clone();
-                    comparable.meta.resource_version.clone_from(&old.meta.resource_version);
-                    let same = **old == comparable;
-                    if same {
-                        *old = Arc::new(record);
-                        return;
-                    }
-                }
-                self.unlink_uses(&path);
-                for used in uses(&record) {
-                    self.used_by.entry(used).or_default().insert(path.clone());
-                }
-                self.ingresses.insert(path.clone(), Arc::new(record));
-                self.place_ingress(&path, Cause::User, effects);
-            }
-            Delta::Delete(path) => {
-                self.unlink_uses(&path);
-                if self.ingresses.remove(&path).is_some() {
-                    self.place(MemberId::Ingress(path), None, Cause::User, effects);
-                }
-            }
-            Delta::Reset(records) => {
-                let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
-                let gone: Vec<Path> =
-                    self.ingresses.keys().filter(|p| !present.contains(p)).cloned().collect();
-                for path in gone {
-                    self.ingresses_delta(Delta::Delete(path), effects);
-                }
-                for record in records {
-                    self.ingresses_delta(Delta::Apply(record), effects);
-                }
-            }
-        }
-    }
-
-    fn unlink_uses(&mut self, path: &Path) {
-        let Some(old) = self.ingresses.get(path).cloned() else { return };
-        for used in uses(&old) {
-            if let Some(users) = self.used_by.get_mut(&used) {
-                users.remove(path);
-                if users.is_empty() {
-                    self.used_by.remove(&used);
-                }
-            }
-        }
-    }
-
-    fn touch_users(&mut self, used: &MemberOrSecret, effects: &mut Effects) {
-        let users: Vec<Path> = self.used_by.get(used).into_iter().flatten().cloned().collect();
-        for path in users {
-            self.place_ingress(&path, Cause::User, effects);
-        }
-    }
-
-    fn classes_delta(&mut self, delta: Delta<ClassRecord>, effects: &mut Effects) {
-        let before = self.classes.clone();
-        match delta {
-            Delta::Apply(record) => {
-                self.classes.insert(record.meta.name.clone(), record);
-            }
-            Delta::Delete(path) => {
-                self.classes.remove(&path.name);
-            }
-            Delta::Reset(records) => {
-                self.classes = records.into_iter().map(|r| (r.meta.name.clone(), r)).collect();
-            }
-        }
-        let essence = |classes: &BTreeMap<String, ClassRecord>| -> Vec<(String, String, bool, Option<i64>)> {
-            classes
-                .values()
-                .map(|c| (c.meta.name.clone(), c.controller.clone(), c.default, c.meta.created))
-                .collect()
-        };
-        if essence(&before) != essence(&self.classes) {
-            let paths: Vec<Path> = self.ingresses.keys().cloned().collect();
-            for path in paths {
-                self.place_ingress(&path, Cause::User, effects);
-            }
-        }
-    }
-
-    fn nodes_delta(&mut self, delta: Delta<NodeRecord>, effects: &mut Effects) {
-        let changed = match delta {
-            Delta::Apply(record) => {
-                let old = self.nodes.get(&record.name);
-                let changed = node(&record) != old.and_then(node);
-                self.nodes.insert(record.name.clone(), record);
-                changed
-            }
-            Delta::Delete(path) => self.nodes.remove(&path.name).as_ref().and_then(node).is_some(),
-            Delta::Reset(records) => {
-                self.nodes = records.into_iter().map(|r| (r.name.clone(), r)).collect();
-                true
-            }
-        };
-        if !changed {
-            return;
-        }
-        let nodes = translate::node_set(self.nodes.values());
-        if nodes == *self.node_set {
-            return;
-        }
-        self.node_set = Arc::new(nodes);
-        let mut hasher = DefaultHasher::new();
-        self.node_set.hash(&mut hasher);
-        self.node_hash = hasher.finish();
-        if self.rules.wants.nodes {
-            effects.dirty.extend(self.members.keys().map(|key| (key.clone(), Cause::Nodes)));
-        }
-    }
-
-    fn slices_delta(&mut self, delta: Delta<SliceRecord>, effects: &mut Effects) {
-        let mut touched = BTreeSet::new();
-        match delta {
-            Delta::Apply(record) => {
-                if self.slices.get(&record.path) == Some(&record) {
-                    return;
-                }
-                if let Some(old) = self.slices.get(&record.path) {
-                    touched.insert(self.unlink_slice(&old.clone()));
-                }
-                let service = Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
-                self.slices_of.entry(service.clone()).or_default().insert(record.path.clone());
-                self.slices.insert(record.path.clone(), record);
-                touched.insert(service);
-            }
-            Delta::Delete(path) => {
-                if let Some(old) = self.slices.remove(&path) {
-                    touched.insert(self.unlink_slice(&old));
-                }
-            }
-            Delta::Reset(records) => {
-                touched.extend(self.slices_of.drain().map(|(service, _)| service));
-                self.slices.clear();
-                for record in records {
-                    let service =
-                        Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
-                    self.slices_of.entry(service.clone()).or_default().insert(record.path.clone());
-                    self.slices.insert(record.path.clone(), record);
-                    touched.insert(service);
-                }
-            }
-        }
-        for service in touched {
-            if let Some(key) = self.key_of_member.get(&MemberId::Service(service)) {
-                effects.dirty.push((key.clone(), Cause::Endpoints));
-            }
-        }
-    }
-
-    fn unlink_slice(&mut self, slice: &SliceRecord) -> Path {
-        let service = Path { namespace: slice.path.namespace.clone(), name: slice.service.clone() };
-        if let Some(paths) = self.slices_of.get_mut(&service) {
-            paths.remove(&slice.path);
-            if paths.is_empty() {
-                self.slices_of.remove(&service);
-            }
-        }
-        service
-    }
-
-    fn secrets_delta(&mut self, delta: Delta<SecretRecord>, effects: &mut Effects) {
-        match delta {
-            Delta::Apply(record) => {
-                let path = record.path.clone();
-                if self.secrets.insert(path.clone(), record.clone()).as_ref() != Some(&record) {
-                    self.touch_users(&MemberOrSecret::Secret(path), effects);
-                }
-            }
-            Delta::Delete(path) => {
-                if self.secrets.remove(&path).is_some() {
-                    self.touch_users(&MemberOrSecret::Secret(path), effects);
-                }
-            }
-            Delta::Reset(records) => {
-                let present: HashSet<Path> = records.iter().map(|r| r.path.clone()).collect();
-                let gone: Vec<Path> = self.secrets.keys().filter(|p| !present.contains(p)).cloned().collect();
-                for path in gone {
-                    self.secrets_delta(Delta::Delete(path), effects);
-                }
-                for record in records {
-                    self.secrets_delta(Delta::Apply(record), effects);
-                }
-            }
-        }
-    }
-
-    fn namespaces_delta(&mut self, delta: Delta<NamespaceRecord>, effects: &mut Effects) {
-        match delta {
-            Delta::Apply(record) => {
-                if self.namespaces.get(&record.name) == Some(&record.labels) {
-                    return;
-                }
-                self.namespaces.insert(record.name.clone(), record.labels);
-                self.touch_namespace(&record.name, effects);
-            }
-            Delta::Delete(path) => {
-                self.namespaces.remove(&path.name);
-            }
-            Delta::Reset(records) => {
-                let present: HashSet<String> = records.iter().map(|r| r.name.clone()).collect();
-                self.namespaces.retain(|name, _| present.contains(name));
-                for record in records {
-                    self.namespaces_delta(Delta::Apply(record), effects);
-                }
-            }
-        }
-    }
-
-    fn touch_namespace(&mut self, namespace: &str, effects: &mut Effects) {
-        let services: Vec<Path> =
-            self.services.keys().filter(|p| p.namespace == namespace).cloned().collect();
-        for path in services {
-            self.place_service(&path, Cause::Facts, effects);
-        }
-        let ingresses: Vec<Path> =
-            self.ingresses.keys().filter(|p| p.namespace == namespace).cloned().collect();
-        for path in ingresses {
-            self.place_ingress(&path, Cause::Facts, effects);
-        }
-    }
-
-    fn own_delta(&mut self, kind: &'static str, delta: Delta<OwnObject>, effects: &mut Effects) {
-        match delta {
-            Delta::Apply(object) => {
-                let path =
-                    Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
-                let old = self.own.insert((kind.to_owned(), path), object.clone());
-                // A status that we or others wrote changes no decision.
-                effects.facts |= old.is_none_or(|old| {
-                    (&old.object, &old.spec, &old.labels) != (&object.object, &object.spec, &object.labels)
-                });
-            }
-            Delta::Delete(path) => {
-                effects.facts |= self.own.remove(&(kind.to_owned(), path)).is_some();
-            }
-            Delta::Reset(objects) => {
-                self.own.retain(|(k, _), _| k != kind);
-                for object in objects {
-                    let path =
-                        Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
-                    self.own.insert((kind.to_owned(), path), object);
-                }
-                effects.facts = true;
-            }
-        }
-    }
-}
-
-/// What a node is to load balancers, if it is eligible.
-fn node(record: &NodeRecord) -> Option<Node> {
-    translate::node_set([record]).nodes.pop()
 }
 
 /// An Ingress of our class where no Ingress is served.
@@ -761,28 +480,9 @@ fn unsupported(record: &IngressRecord) -> Problem {
     )
 }
 
-/// Equal in all that decisions or our writes depend on.
-fn same_service(old: &ServiceRecord, new: &ServiceRecord) -> bool {
-    let mut comparable = new.clone();
-    comparable.meta.resource_version.clone_from(&old.meta.resource_version);
-    *old == comparable
-}
-
 fn matches_uid(key: &LbKey, uid: &str) -> bool {
     match &key.owner {
         causeway_api::Owner::Object(o) => o.uid == uid,
         causeway_api::Owner::Group(_) => true,
     }
-}
-
-fn uses(ingress: &IngressRecord) -> Vec<MemberOrSecret> {
-    let path = |name: &str| Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
-    let backends =
-        ingress.rules.iter().flat_map(|r| r.paths.iter().map(|p| &p.backend)).chain(&ingress.default_backend);
-    let services = backends.filter_map(|b| match b {
-        BackendRef::Service { name, .. } => Some(MemberOrSecret::Service(path(name))),
-        BackendRef::Resource(_) => None,
-    });
-    let secrets = ingress.tls.iter().filter_map(|t| Some(MemberOrSecret::Secret(path(t.secret.as_deref()?))));
-    services.chain(secrets).collect()
 }

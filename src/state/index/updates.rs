@@ -1,0 +1,330 @@
+//! How updates change the index, and which load balancers they make dirty. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use causeway_api::{Node, OwnObject};
+
+use super::super::records::{
+    BackendRef, ClassRecord, Delta, IngressRecord, NamespaceRecord, NodeRecord, Path, SecretRecord,
+    ServiceRecord, SliceRecord,
+};
+use super::{Effects, Index, MemberId, MemberOrSecret};
+use crate::engine::queue::Cause;
+use crate::translate;
+
+impl Index {
+    pub(super) fn services_delta(&mut self, delta: Delta<ServiceRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                let path = record.meta.path();
+                if let Some(old) = self.services.get_mut(&path) {
+                    let same = same_service(old, &record);
+                    *old = Arc::new(record);
+                    if same {
+                        return;
+                    }
+                } else {
+                    self.services.insert(path.clone(), Arc::new(record));
+                }
+                self.place_service(&path, Cause::User, effects);
+                self.touch_users(&MemberOrSecret::Service(path), effects);
+            }
+            Delta::Delete(path) => {
+                if self.services.remove(&path).is_some() {
+                    self.place(MemberId::Service(path.clone()), None, Cause::User, effects);
+                    self.touch_users(&MemberOrSecret::Service(path), effects);
+                }
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
+                let gone: Vec<Path> =
+                    self.services.keys().filter(|p| !present.contains(p)).cloned().collect();
+                for path in gone {
+                    self.services_delta(Delta::Delete(path), effects);
+                }
+                for record in records {
+                    self.services_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    pub(super) fn ingresses_delta(&mut self, delta: Delta<IngressRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                let path = record.meta.path();
+                if let Some(old) = self.ingresses.get_mut(&path) {
+                    let mut comparable = record.clone();
+                    comparable.meta.resource_version.clone_from(&old.meta.resource_version);
+                    let same = **old == comparable;
+                    if same {
+                        *old = Arc::new(record);
+                        return;
+                    }
+                }
+                self.unlink_uses(&path);
+                for used in uses(&record) {
+                    self.used_by.entry(used).or_default().insert(path.clone());
+                }
+                self.ingresses.insert(path.clone(), Arc::new(record));
+                self.place_ingress(&path, Cause::User, effects);
+            }
+            Delta::Delete(path) => {
+                self.unlink_uses(&path);
+                if self.ingresses.remove(&path).is_some() {
+                    self.place(MemberId::Ingress(path), None, Cause::User, effects);
+                }
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<Path> = records.iter().map(|r| r.meta.path()).collect();
+                let gone: Vec<Path> =
+                    self.ingresses.keys().filter(|p| !present.contains(p)).cloned().collect();
+                for path in gone {
+                    self.ingresses_delta(Delta::Delete(path), effects);
+                }
+                for record in records {
+                    self.ingresses_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    fn unlink_uses(&mut self, path: &Path) {
+        let Some(old) = self.ingresses.get(path).cloned() else { return };
+        for used in uses(&old) {
+            if let Some(users) = self.used_by.get_mut(&used) {
+                users.remove(path);
+                if users.is_empty() {
+                    self.used_by.remove(&used);
+                }
+            }
+        }
+    }
+
+    fn touch_users(&mut self, used: &MemberOrSecret, effects: &mut Effects) {
+        let users: Vec<Path> = self.used_by.get(used).into_iter().flatten().cloned().collect();
+        for path in users {
+            self.place_ingress(&path, Cause::User, effects);
+        }
+    }
+
+    pub(super) fn classes_delta(&mut self, delta: Delta<ClassRecord>, effects: &mut Effects) {
+        let before = self.classes.clone();
+        match delta {
+            Delta::Apply(record) => {
+                self.classes.insert(record.meta.name.clone(), record);
+            }
+            Delta::Delete(path) => {
+                self.classes.remove(&path.name);
+            }
+            Delta::Reset(records) => {
+                self.classes = records.into_iter().map(|r| (r.meta.name.clone(), r)).collect();
+            }
+        }
+        let essence = |classes: &BTreeMap<String, ClassRecord>| -> Vec<(String, String, bool, Option<i64>)> {
+            classes
+                .values()
+                .map(|c| (c.meta.name.clone(), c.controller.clone(), c.default, c.meta.created))
+                .collect()
+        };
+        if essence(&before) != essence(&self.classes) {
+            let paths: Vec<Path> = self.ingresses.keys().cloned().collect();
+            for path in paths {
+                self.place_ingress(&path, Cause::User, effects);
+            }
+        }
+    }
+
+    pub(super) fn nodes_delta(&mut self, delta: Delta<NodeRecord>, effects: &mut Effects) {
+        let changed = match delta {
+            Delta::Apply(record) => {
+                let old = self.nodes.get(&record.name);
+                let changed = node(&record) != old.and_then(node);
+                self.nodes.insert(record.name.clone(), record);
+                changed
+            }
+            Delta::Delete(path) => self.nodes.remove(&path.name).as_ref().and_then(node).is_some(),
+            Delta::Reset(records) => {
+                self.nodes = records.into_iter().map(|r| (r.name.clone(), r)).collect();
+                true
+            }
+        };
+        if !changed {
+            return;
+        }
+        let nodes = translate::node_set(self.nodes.values());
+        if nodes == *self.node_set {
+            return;
+        }
+        self.node_set = Arc::new(nodes);
+        let mut hasher = DefaultHasher::new();
+        self.node_set.hash(&mut hasher);
+        self.node_hash = hasher.finish();
+        if self.rules.wants.nodes {
+            effects.dirty.extend(self.members.keys().map(|key| (key.clone(), Cause::Nodes)));
+        }
+    }
+
+    pub(super) fn slices_delta(&mut self, delta: Delta<SliceRecord>, effects: &mut Effects) {
+        let mut touched = BTreeSet::new();
+        match delta {
+            Delta::Apply(record) => {
+                if self.slices.get(&record.path) == Some(&record) {
+                    return;
+                }
+                if let Some(old) = self.slices.get(&record.path) {
+                    touched.insert(self.unlink_slice(&old.clone()));
+                }
+                let service = Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
+                self.slices_of.entry(service.clone()).or_default().insert(record.path.clone());
+                self.slices.insert(record.path.clone(), record);
+                touched.insert(service);
+            }
+            Delta::Delete(path) => {
+                if let Some(old) = self.slices.remove(&path) {
+                    touched.insert(self.unlink_slice(&old));
+                }
+            }
+            Delta::Reset(records) => {
+                touched.extend(self.slices_of.drain().map(|(service, _)| service));
+                self.slices.clear();
+                for record in records {
+                    let service =
+                        Path { namespace: record.path.namespace.clone(), name: record.service.clone() };
+                    self.slices_of.entry(service.clone()).or_default().insert(record.path.clone());
+                    self.slices.insert(record.path.clone(), record);
+                    touched.insert(service);
+                }
+            }
+        }
+        for service in touched {
+            if let Some(key) = self.key_of_member.get(&MemberId::Service(service)) {
+                effects.dirty.push((key.clone(), Cause::Endpoints));
+            }
+        }
+    }
+
+    fn unlink_slice(&mut self, slice: &SliceRecord) -> Path {
+        let service = Path { namespace: slice.path.namespace.clone(), name: slice.service.clone() };
+        if let Some(paths) = self.slices_of.get_mut(&service) {
+            paths.remove(&slice.path);
+            if paths.is_empty() {
+                self.slices_of.remove(&service);
+            }
+        }
+        service
+    }
+
+    pub(super) fn secrets_delta(&mut self, delta: Delta<SecretRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                let path = record.path.clone();
+                if self.secrets.insert(path.clone(), record.clone()).as_ref() != Some(&record) {
+                    self.touch_users(&MemberOrSecret::Secret(path), effects);
+                }
+            }
+            Delta::Delete(path) => {
+                if self.secrets.remove(&path).is_some() {
+                    self.touch_users(&MemberOrSecret::Secret(path), effects);
+                }
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<Path> = records.iter().map(|r| r.path.clone()).collect();
+                let gone: Vec<Path> = self.secrets.keys().filter(|p| !present.contains(p)).cloned().collect();
+                for path in gone {
+                    self.secrets_delta(Delta::Delete(path), effects);
+                }
+                for record in records {
+                    self.secrets_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    pub(super) fn namespaces_delta(&mut self, delta: Delta<NamespaceRecord>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(record) => {
+                if self.namespaces.get(&record.name) == Some(&record.labels) {
+                    return;
+                }
+                self.namespaces.insert(record.name.clone(), record.labels);
+                self.touch_namespace(&record.name, effects);
+            }
+            Delta::Delete(path) => {
+                self.namespaces.remove(&path.name);
+            }
+            Delta::Reset(records) => {
+                let present: HashSet<String> = records.iter().map(|r| r.name.clone()).collect();
+                self.namespaces.retain(|name, _| present.contains(name));
+                for record in records {
+                    self.namespaces_delta(Delta::Apply(record), effects);
+                }
+            }
+        }
+    }
+
+    fn touch_namespace(&mut self, namespace: &str, effects: &mut Effects) {
+        let services: Vec<Path> =
+            self.services.keys().filter(|p| p.namespace == namespace).cloned().collect();
+        for path in services {
+            self.place_service(&path, Cause::Facts, effects);
+        }
+        let ingresses: Vec<Path> =
+            self.ingresses.keys().filter(|p| p.namespace == namespace).cloned().collect();
+        for path in ingresses {
+            self.place_ingress(&path, Cause::Facts, effects);
+        }
+    }
+
+    pub(super) fn own_delta(&mut self, kind: &'static str, delta: Delta<OwnObject>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(object) => {
+                let path =
+                    Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
+                let old = self.own.insert((kind.to_owned(), path), object.clone());
+                // A status that we or others wrote changes no decision.
+                effects.facts |= old.is_none_or(|old| {
+                    (&old.object, &old.spec, &old.labels) != (&object.object, &object.spec, &object.labels)
+                });
+            }
+            Delta::Delete(path) => {
+                effects.facts |= self.own.remove(&(kind.to_owned(), path)).is_some();
+            }
+            Delta::Reset(objects) => {
+                self.own.retain(|(k, _), _| k != kind);
+                for object in objects {
+                    let path =
+                        Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
+                    self.own.insert((kind.to_owned(), path), object);
+                }
+                effects.facts = true;
+            }
+        }
+    }
+}
+
+/// What a node is to load balancers, if it is eligible.
+fn node(record: &NodeRecord) -> Option<Node> {
+    translate::node_set([record]).nodes.pop()
+}
+
+/// Equal in all that decisions or our writes depend on.
+fn same_service(old: &ServiceRecord, new: &ServiceRecord) -> bool {
+    let mut comparable = new.clone();
+    comparable.meta.resource_version.clone_from(&old.meta.resource_version);
+    *old == comparable
+}
+
+fn uses(ingress: &IngressRecord) -> Vec<MemberOrSecret> {
+    let path = |name: &str| Path { namespace: ingress.meta.namespace.clone(), name: name.to_owned() };
+    let backends =
+        ingress.rules.iter().flat_map(|r| r.paths.iter().map(|p| &p.backend)).chain(&ingress.default_backend);
+    let services = backends.filter_map(|b| match b {
+        BackendRef::Service { name, .. } => Some(MemberOrSecret::Service(path(name))),
+        BackendRef::Resource(_) => None,
+    });
+    let secrets = ingress.tls.iter().filter_map(|t| Some(MemberOrSecret::Secret(path(t.secret.as_deref()?))));
+    services.chain(secrets).collect()
+}
