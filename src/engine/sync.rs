@@ -370,7 +370,8 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let event = if leaving { names::events::DELETE_FAILED } else { names::events::SYNC_FAILED };
         let doing = if leaving { "deleting" } else { "syncing" };
         let (verdict, said) = match error {
-            CloudError::Fenced => return Verdict::Done,
+            // Not done: after a crashed leader the fence opens only when that one's last write must have ended.
+            CloudError::Fenced => return Verdict::After(Duration::from_secs(1)),
             CloudError::Throttled(after) | CloudError::Pending(after) => (Verdict::After(after), None),
             CloudError::Conflict(why) => {
                 debug!(%key, why, "conflict");
