@@ -264,7 +264,7 @@ impl Lab {
 
     /// Our processes on a node that run `command` (`controller` or `speaker`): outer pids.
     pub fn processes(&self, node: usize, command: &str) -> Result<Vec<i32>> {
-        let found = self.bed.node(node)?.container_process("causeway")?;
+        let found = self.bed.node(node)?.program("causeway")?;
         let runs = |pid: i32| {
             let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.split('\0').nth(1) == Some(command)
