@@ -265,6 +265,9 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                     verdict = if matches!(error, ClusterError::Transient(_)) {
                         Verdict::Backoff
                     } else {
+                        // No condition can say it, since that is what cannot be written; Events have a right of their own.
+                        let text = format!("Error syncing load balancer: its status cannot be written: {error}");
+                        self.warn(&Problem::error(object, "", names::events::SYNC_FAILED, text));
                         Verdict::Invalid
                     };
                 }

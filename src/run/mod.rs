@@ -36,7 +36,11 @@ pub fn start_logging(config: &LogConfig) -> anyhow::Result<()> {
                 .init();
         }
         LogFormat::Text => {
-            registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init()
+            // Colours are for a terminal: in a Pod's log they only hide the words.
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            registry
+                .with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr))
+                .init();
         }
     }
     Ok(())
@@ -89,7 +93,9 @@ async fn connect(config: &KubeConfig, registry: &mut Registry) -> anyhow::Result
         qps: config.qps,
         burst: config.burst,
     };
-    Ok(Connection::configure(&options, registry).await?)
+    let connection = Connection::configure(&options, registry).await?;
+    tracing::info!(address = connection.address(), "API server");
+    Ok(connection)
 }
 
 /// A registry whose own names begin with `causeway_`.
