@@ -95,7 +95,8 @@ async fn without_an_api_server_it_waits_and_says_so() -> Result<()> {
     let server = format!("http://127.0.0.1:{port}");
     let config = file(&kubeconfig(&server))?;
     let mut controller = Controller::start(&["--kubeconfig", &config.path().display().to_string()])?;
-    controller.says(&[&format!("127.0.0.1:{port}")]).await?;
+    controller.says(&["API server", &format!("127.0.0.1:{port}")]).await?;
+    controller.says(&["Connection refused"]).await?;
     ensure!(controller.child.try_wait()?.is_none(), "it gave up: {}", controller.log());
     Ok(())
 }

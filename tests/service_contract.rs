@@ -12,11 +12,11 @@ use support::{Lab, SOON, addresses, condition, has_finalizer};
 
 const READY: &str = "causeway.io/LoadBalancerReady";
 
-/// A pool that only Services which ask for it get.
+/// A pool for the test's own namespace.
 fn own_pool(lab: &Lab, name: &str, addresses: &str) -> Result<()> {
     lab.apply(&format!(
         "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: {name}, namespace: metallb-system}}, \
-         spec: {{autoAssign: false, addresses: [{addresses}]}}}}"
+         spec: {{serviceAllocation: {{priority: 1, namespaces: [NAMESPACE]}}, addresses: [{addresses}]}}}}"
     ))
 }
 
@@ -182,7 +182,7 @@ async fn a_bad_pool_stops_no_other() {
             }
             Err(error) => ensure!(error.to_string().contains("spec.addresses[0]"), "{error:#}"),
         }
-        lab.create_service("web", &from_pool("good"), "")?;
+        lab.create_service("web", "", "")?;
         lab.address("web").await?;
         delete_pool(lab, "good")?;
         delete_pool(lab, "younger")?;
