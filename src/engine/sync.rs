@@ -262,14 +262,16 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 Ok(_) => {}
                 Err(error) => {
                     warn!(%object, %error, "its status cannot be written");
-                    verdict = if matches!(error, ClusterError::Transient(_)) {
-                        Verdict::Backoff
-                    } else {
+                    // A right that is missing is granted without a change that we would see: so that is tried again too.
+                    verdict = match error {
+                        ClusterError::Transient(_) | ClusterError::Forbidden { .. } => Verdict::Backoff,
+                        ClusterError::Rejected(_) => Verdict::Invalid,
+                    };
+                    if !matches!(error, ClusterError::Transient(_)) {
                         // No condition can say it, since that is what cannot be written; Events have a right of their own.
                         let text = format!("Error syncing load balancer: its status cannot be written: {error}");
                         self.warn(&Problem::error(object, "", names::events::SYNC_FAILED, text));
-                        Verdict::Invalid
-                    };
+                    }
                 }
             }
         }
