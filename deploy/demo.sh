@@ -16,8 +16,11 @@ down=${1:-}
 bold= plain=
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
-# Shows a command as one would type it, then runs it.
-show() { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; "$@"; }
+# Shows a command as one would type it.
+type_in() { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; }
+# The same, and runs it.
+show() { type_in "$@"; "$@"; }
+bed() { "$bed" "$@"; }
 kubectl() { "$bed" kubectl "$@"; }
 # What a client on the nodes' network gets.
 curl() { "$bed" exec client -- curl --silent --show-error --max-time 2 "$@"; }
@@ -55,11 +58,13 @@ tests/bed/controlplane/build.sh >/dev/null
 say "A cluster: etcd, API server, controller manager, scheduler, and three nodes with a kube-proxy each"
 if "$bed" status >/dev/null 2>&1; then "$bed" down; fi
 trap '[ $? -eq 0 ] && [ -z "$down" ] || "$bed" down >/dev/null 2>&1 || true' EXIT
-show "$bed" up --nodes 3 --images "$images" >/dev/null
+type_in bed up --nodes 3 --images "$images"
+bed up --nodes 3 --images "$images" >/dev/null
 show kubectl get nodes -o wide
 
 say "Causeway from deploy/, the same manifests as for a real cluster: a controller (two replicas) and a speaker on every node"
-show kubectl apply --server-side -k deploy/kustomize/metal >/dev/null
+type_in kubectl apply --server-side -k deploy/kustomize/metal
+kubectl apply --server-side -k deploy/kustomize/metal >/dev/null
 kubectl -n kube-system rollout status deployment/causeway --timeout=60s || fail "the controller is not ready"
 kubectl -n kube-system rollout status daemonset/causeway-speaker --timeout=60s || fail "the speakers are not ready"
 show kubectl -n kube-system get pods -o wide
@@ -82,7 +87,7 @@ local=$(address_of hello-local)
 say "From a client outside of the cluster (10.77.0.100)"
 until_ok 15 curl "http://$cluster/hostname" >/dev/null || fail "$cluster does not answer"
 until_ok 15 curl "http://$local/hostname" >/dev/null || fail "$local does not answer"
-echo "externalTrafficPolicy Cluster: any node passes the connection on, so the application sees a node's address"
+echo "externalTrafficPolicy Cluster: any node may pass the connection on, so the application sees a node in the client's place"
 show curl "http://$cluster/clientip"
 echo
 echo "externalTrafficPolicy Local: the node that answers serves it itself, so the application sees the client's own"
@@ -92,12 +97,12 @@ seen=$(curl "http://$local/clientip")
 [ "${seen%:*}" = 10.77.0.100 ] || fail "the application saw $seen, not the client's address"
 
 say "Who answers for $local? The client's neighbour table knows: a MAC address that ends in the node's number"
-show "$bed" exec client -- ip neigh show "$local"
+show bed exec client -- ip neigh show "$local"
 node=$(announcer "$local") || fail "the client has no neighbour $local"
 
 say "The power of $node fails: nothing it sends leaves it, its link stays up"
 before=$(milliseconds)
-show "$bed" cut "$node"
+show bed cut "$node"
 until_ok 30 now_answers "$local" "$node" || fail "$local did not come back"
 after=$(milliseconds)
 other=$(announcer "$local")
@@ -105,7 +110,7 @@ show curl "http://$local/hostname"
 printf '\nAfter %d.%01d s %s answers for %s.\n' $(((after - before) / 1000)) $(((after - before) % 1000 / 100)) "$other" "$local"
 
 say "The power comes back"
-show "$bed" restore "$node"
+show bed restore "$node"
 until_ok 20 curl "http://$local/hostname" >/dev/null || fail "$local does not answer any more"
 show kubectl get services
 
