@@ -27,7 +27,7 @@ tests/bed/controlplane/build.sh e2e >/dev/null
 [ -f "$images" ] || { echo "the image for the bed was not built" >&2; exit 1; }
 trap '"$bed" down >/dev/null 2>&1 || true' EXIT
 trap 'exit 130' INT TERM
-"$bed" up --nodes 3 --images "$images" >/dev/null
+"$bed" up --nodes 3 --ipv4-only --images "$images" >/dev/null
 "$bed" kubectl apply --server-side -k deploy/kustomize/metal >/dev/null
 "$bed" kubectl apply --server-side -f tests/manifests/pool.yaml >/dev/null
 "$bed" kubectl -n kube-system rollout status deployment/causeway --timeout=90s

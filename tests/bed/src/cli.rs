@@ -90,6 +90,9 @@ struct UpArguments {
     /// How many addresses will be in use; from 500 on the machine's neighbour table is made larger while the bed lives.
     #[arg(long, default_value_t = 0)]
     addresses: usize,
+    /// Nodes and Pods without IPv6 addresses, as upstream's suite wants them for Services with one family.
+    #[arg(long)]
+    ipv4_only: bool,
     /// Stay in the foreground and own the bed: it ends with this command.
     #[arg(long)]
     foreground: bool,
@@ -170,6 +173,9 @@ fn up(name: &str, arguments: UpArguments) -> Result<()> {
     let mut command = Command::new(program);
     command.args(["--name", name, "serve", "--nodes", &arguments.nodes.to_string()]);
     command.args(["--hollow", &arguments.hollow.to_string()]);
+    if arguments.ipv4_only {
+        command.arg("--ipv4-only");
+    }
     command.args(["--addresses", &arguments.addresses.to_string()]);
     if let Some(images) = &arguments.images {
         command.arg("--images").arg(std::path::absolute(images)?);
@@ -207,7 +213,11 @@ fn serve(name: &str, arguments: UpArguments) -> Result<()> {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let _hang_up = (!arguments.foreground).then(|| signal(SignalKind::hangup())).transpose()?;
-        let mut builder = Bed::builder().name(name).nodes(arguments.nodes).hollow(arguments.hollow);
+        let mut builder = Bed::builder()
+            .name(name)
+            .nodes(arguments.nodes)
+            .hollow(arguments.hollow)
+            .ipv4_only(arguments.ipv4_only);
         builder = builder.addresses(arguments.addresses);
         for image in images {
             builder = builder.image(image);

@@ -14,6 +14,8 @@ pub struct Cluster<'a> {
     pub kubernetes: &'a str,
     /// Path of the node agent.
     pub node_agent: &'a str,
+    /// Nodes and Pods have IPv4 addresses only, as far as Kubernetes knows.
+    pub ipv4_only: bool,
 }
 
 fn flags(program: &[&str], flags: &[&str]) -> Vec<String> {
@@ -155,8 +157,12 @@ impl Cluster<'_> {
         );
         command.extend([
             format!("--node-name={name}"),
-            format!("--node-ips={v4},{v6}"),
-            format!("--pod-cidrs={pods_v4},{pods_v6}"),
+            if self.ipv4_only { format!("--node-ips={v4}") } else { format!("--node-ips={v4},{v6}") },
+            if self.ipv4_only {
+                format!("--pod-cidrs={pods_v4}")
+            } else {
+                format!("--pod-cidrs={pods_v4},{pods_v6}")
+            },
             format!("--state-dir={STATE_DIR}/nodes/{name}"),
             format!("--server-cert={STATE_DIR}/pki/{name}.crt"),
             format!("--server-key={STATE_DIR}/pki/{name}.key"),
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn no_flag_is_left_unexpanded() {
-        let cluster = Cluster { kubernetes: "/k", node_agent: "/a" };
+        let cluster = Cluster { kubernetes: "/k", node_agent: "/a", ipv4_only: false };
         let node = NodeAddresses::of(2);
         let daemons = [
             cluster.etcd(),

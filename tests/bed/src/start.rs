@@ -33,11 +33,12 @@ pub struct Builder {
     hollow: usize,
     images: Vec<Image>,
     addresses: usize,
+    ipv4_only: bool,
 }
 
 impl Default for Builder {
     fn default() -> Builder {
-        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new(), addresses: 0 }
+        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new(), addresses: 0, ipv4_only: false }
     }
 }
 
@@ -73,6 +74,13 @@ impl Builder {
         self
     }
 
+    /// Nodes and Pods without IPv6 addresses, as Kubernetes sees it. Upstream's suite asks every address of a node for the health of
+    /// a Service, and kube-proxy answers only on those of the Service's own families.
+    pub fn ipv4_only(mut self, ipv4_only: bool) -> Builder {
+        self.ipv4_only = ipv4_only;
+        self
+    }
+
     /// Starts the bed: returns when all its nodes are Ready and Pods can be made.
     pub async fn start(self) -> Result<Bed> {
         programs::check_host()?;
@@ -99,7 +107,7 @@ impl Builder {
         };
         bed.write_credentials()?;
         bed.write_images(&self.images, &programs)?;
-        if let Err(error) = bed.start_cluster(&programs, self.hollow).await {
+        if let Err(error) = bed.start_cluster(&programs, self.hollow, self.ipv4_only).await {
             bail!("{error:#}\n{}", bed.log_tails(8));
         }
         Ok(bed)
@@ -171,10 +179,10 @@ impl Bed {
         Ok(())
     }
 
-    async fn start_cluster(&self, programs: &Programs, hollow: usize) -> Result<()> {
+    async fn start_cluster(&self, programs: &Programs, hollow: usize, ipv4_only: bool) -> Result<()> {
         let kubernetes = programs.path("kubernetes")?;
         let node_agent = programs.path("node-agent")?;
-        let cluster = Cluster { kubernetes: &kubernetes, node_agent: &node_agent };
+        let cluster = Cluster { kubernetes: &kubernetes, node_agent: &node_agent, ipv4_only };
         cluster.etcd().start(&self.init)?;
         cluster.api_server().start(&self.init)?;
         let client = self.client().await?;
