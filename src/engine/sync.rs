@@ -269,7 +269,8 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                     };
                     if !matches!(error, ClusterError::Transient(_)) {
                         // No condition can say it, since that is what cannot be written; Events have a right of their own.
-                        let text = format!("Error syncing load balancer: its status cannot be written: {error}");
+                        let text =
+                            format!("Error syncing load balancer: its status cannot be written: {error}");
                         self.warn(&Problem::error(object, "", names::events::SYNC_FAILED, text));
                     }
                 }
