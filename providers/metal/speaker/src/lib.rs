@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`l2`] and [`membership`] are sans-IO state machines that know neither sockets nor Kubernetes; [`announced`], [`interfaces`] and [`snapshot`] are pure;
-//! [`run`], `port`, `heartbeat` and [`netlink`] are the rim.
+//! [`mod@run`], `port`, `heartbeat` and [`netlink`] are the rim.
 //!
 //! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
