@@ -8,7 +8,8 @@ pub mod auth;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,7 +83,15 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<SocketAddr, ListenError> {
     let listen = |source| ListenError { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let listener = match TcpListener::bind(address).await {
+        // "Everywhere" on a node without IPv6 is everywhere in IPv4.
+        Err(error)
+            if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && error.kind() != ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| listen(error))?
+        }
+        bound => bound.map_err(listen)?,
+    };
     let bound = listener.local_addr().map_err(listen)?;
     info!(address = %bound, "serving /livez, /readyz, /metrics, /debug/state");
     let admin = Arc::new(admin);

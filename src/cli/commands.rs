@@ -44,7 +44,12 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
         }
         #[cfg(feature = "metal")]
         Config::Speaker(config) => {
-            logged(&config.log.clone(), crate::run::speaker::run(*config))?;
+            // One thread: a frame is answered by the thread that the kernel woke, and a small process stays small.
+            on(
+                tokio::runtime::Builder::new_current_thread(),
+                &config.log.clone(),
+                crate::run::speaker::run(*config),
+            )?;
             Ok(0)
         }
         #[cfg(not(feature = "metal"))]
@@ -67,8 +72,16 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
 }
 
 fn logged<T>(log: &LogConfig, command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    on(tokio::runtime::Builder::new_multi_thread(), log, command)
+}
+
+fn on<T>(
+    mut runtime: tokio::runtime::Builder,
+    log: &LogConfig,
+    command: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     crate::run::start_logging(log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime.enable_all().build()?;
     let ended = runtime.block_on(command);
     // The command has said its last word. Waiting for its tasks could take for ever: one that retries without pause, because the
     // client it uses is gone already, never comes to see that it is cancelled.
