@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use causeway_api::{Condition, EndpointsPerNode, Family, FamilyPolicy, IngressPoint, ObjectRef, PathMatch, ServicePort, TrafficPolicy};
+use causeway_api::{
+    Condition, EndpointsPerNode, Family, FamilyPolicy, IngressPoint, ObjectRef, PathMatch, ServicePort,
+    TrafficPolicy,
+};
 
 /// Ordered string map, shared: labels and annotations are handed on often and never changed.
 pub type Strings = Arc<BTreeMap<String, String>>;
