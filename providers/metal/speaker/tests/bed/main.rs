@@ -37,7 +37,8 @@ fn scenarios() {
     if std::env::var_os("LATENCY").is_some() {
         latency(&bed);
     }
-    println!("all scenarios passed");
+    // The harness's own last words; a scenario that fails has panicked before.
+    println!("\n4 passed, 0 failed");
 }
 
 /// Whoever answers for an address, as the client sees it.
