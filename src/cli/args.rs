@@ -177,10 +177,10 @@ pub struct KubeArgs {
     #[arg(long, value_name = "URL")]
     pub master: Option<String>,
     /// Requests per second to the API server, on average.
-    #[arg(long, value_name = "N", default_value_t = 200.0)]
+    #[arg(long, value_name = "N", default_value_t = 500.0)]
     pub kube_api_qps: f64,
     /// Requests to the API server in a burst.
-    #[arg(long, value_name = "N", default_value_t = 400)]
+    #[arg(long, value_name = "N", default_value_t = 1000)]
     pub kube_api_burst: u32,
 }
 

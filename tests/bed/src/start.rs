@@ -81,7 +81,7 @@ impl Builder {
         self
     }
 
-    /// Starts the bed: returns when all its nodes are Ready and Pods can be made.
+    /// Starts the bed: returns when all its nodes are Ready (hollow ones: are there) and Pods can be made.
     pub async fn start(self) -> Result<Bed> {
         programs::check_host()?;
         ensure!(self.nodes <= MAX_NODES, "a bed has at most {MAX_NODES} nodes; more can be hollow ones");
@@ -207,19 +207,31 @@ impl Bed {
             Api::<ServiceAccount>::default_namespaced(client.clone()).get("default").await
         })
         .await?;
-        let expected = self.description.nodes.len() + hollow;
-        let patience = START_TIMEOUT + Duration::from_millis(50) * hollow as u32;
-        wait::until("all nodes to be Ready", patience, async || {
+        let nodes = Api::<NodeObject>::all(client.clone());
+        wait::until("all nodes to be Ready", START_TIMEOUT, async || {
             if let Some(dead) = self.daemons()?.iter().find_map(|daemon| daemon.pid().err()) {
                 return Ok(Err(dead));
             }
-            let params = ListParams::default().match_any();
-            let nodes = Api::<NodeObject>::all(client.clone()).list(&params).await?.items;
-            let ready = nodes.iter().filter(|node| is_usable(node)).count();
-            ensure!(ready == expected, "{ready} of {expected} nodes are Ready");
+            for node in self.nodes() {
+                let found = nodes.get(node.name()).await?;
+                ensure!(is_usable(&found), "{} is not Ready", node.name());
+            }
             Ok(Ok(()))
         })
         .await??;
+        // Hollow nodes are targets of load balancers, no places for Pods: it is enough that they are there. The node controller takes
+        // minutes to judge thousands of them.
+        let patience = START_TIMEOUT + Duration::from_millis(100) * hollow as u32;
+        let expected = self.description.nodes.len() + hollow;
+        wait::until("all hollow nodes to be there", patience, async || {
+            if hollow == 0 {
+                return Ok(());
+            }
+            let made = nodes.list_metadata(&ListParams::default().match_any()).await?.items.len();
+            ensure!(made == expected, "{made} of {expected} nodes are there");
+            Ok(())
+        })
+        .await?;
         for node in self.nodes() {
             wait::until("kube-proxy", START_TIMEOUT, async || {
                 let health = node
