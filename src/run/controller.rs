@@ -42,10 +42,14 @@ pub async fn run(config: ControllerConfig) -> anyhow::Result<()> {
         #[cfg(feature = "metal")]
         Provider::Metal => {
             let provider = causeway_metal::Metal::default();
-            let keeper =
-                tokio::spawn(keep_membership_key(connection.clone(), config.membership_secret.clone()));
+            // A dry run writes nothing at all.
+            let keeper = (!config.engine.dry_run).then(|| {
+                tokio::spawn(keep_membership_key(connection.clone(), config.membership_secret.clone()))
+            });
             let ended = run_with(provider, config, connection, registry, stop).await;
-            keeper.abort();
+            if let Some(keeper) = keeper {
+                keeper.abort();
+            }
             ended
         }
         #[cfg(feature = "model")]
@@ -156,7 +160,8 @@ async fn run_with<P: CloudProvider>(
     let _ends_with_us = admin_stop.clone().drop_guard();
     admin::serve(admin, config.admin.listen, admin_stop).await?;
 
-    if !config.leader.elect {
+    // A dry run must not take the Lease from the controller that works.
+    if !config.leader.elect || config.engine.dry_run {
         let leadership = Leadership::unelected();
         engine.lead(leadership.fence, stop).await;
         return Ok(());
