@@ -95,8 +95,10 @@ async fn a_speaker_that_ends_hands_over_at_once_and_one_that_crashes_is_replaced
     Lab::run("speaker", async |lab| {
         let (_, local) = application(lab).await?;
         let node = lab.announcer(local, None).await?;
-        // Deleted: it says that it leaves, and the next one answers before the new Pod is there.
+        // Deleted: it says that it leaves, and another one announces at once. Watched at the client, for the new Pod may be there a moment later.
         let field = format!("spec.nodeName=node{node}");
+        let watched =
+            lab.bed.client_ns().capture("eth0", &format!("arp and arp[14:4] = {:#x}", u32::from(local)))?;
         let begin = Instant::now();
         lab.bed.kubectl(&[
             "-n",
@@ -109,8 +111,15 @@ async fn a_speaker_that_ends_hands_over_at_once_and_one_that_crashes_is_replaced
             "--field-selector",
             &field,
         ])?;
-        lab.announcer(local, Some(node)).await?;
-        println!("speaker of node{node} deleted: another one answers after {:?}", begin.elapsed());
+        let next = wait::until("another node to announce the address", SOON, async || {
+            let said = watched.lines();
+            said.iter()
+                .filter_map(|line| support::sender(line))
+                .find(|&n| n != node)
+                .with_context(|| format!("{said:?}"))
+        })
+        .await?;
+        println!("speaker of node{node} deleted: node{next} announces after {:?}", begin.elapsed());
         lab.answer(local, "/hostname", SOON).await?;
         support::wait_deployed(lab.bed)?;
 

@@ -311,6 +311,12 @@ pub fn announcers(bed: &Bed, address: Ipv4Addr) -> Result<BTreeSet<usize>> {
         .collect()
 }
 
+/// The number of the node that sent a captured frame, by the last byte of its MAC address.
+pub fn sender(line: &str) -> Option<usize> {
+    let mac = line.split_whitespace().nth(1)?;
+    usize::from_str_radix(mac.rsplit(':').next()?, 16).ok()
+}
+
 /// The IPv4 addresses in a Service's status.
 pub fn addresses(service: &Service) -> Vec<Ipv4Addr> {
     let points =
