@@ -27,7 +27,9 @@ const FILES: [&str; 6] = [
     "/proc/sys/net/ipv6/neigh/default/gc_thresh1",
 ];
 
-/// `sh -c SCRIPT sh ROOM FILE...`. Children must not look like guardians, so they do not inherit the variable.
+/// `sh -c SCRIPT sh ROOM FILE...`. Children must not look like guardians: they do not inherit the variable, and the search is one process that
+/// runs alone, for a child between fork and exec still shows its parent's environment. Guardians that end at once take turns, and keep theirs until
+/// they are gone.
 const SCRIPT: &str = r#"
 old=$CAUSEWAY_BED_NEIGHBOURS; unset CAUSEWAY_BED_NEIGHBOURS
 room=$1; shift
@@ -37,7 +39,10 @@ for file; do
 done
 echo ready
 cat >/dev/null
-if ! grep -slz '^CAUSEWAY_BED_NEIGHBOURS=' /proc/[0-9]*/environ | grep -qv "^/proc/$$/"; then
+exec 9<"$1"
+flock 9
+guardians=$(grep -slz '^CAUSEWAY_BED_NEIGHBOURS=' /proc/[0-9]*/environ)
+if [ "$guardians" = "/proc/$$/environ" ]; then
     for value in $old; do echo "$value" >"$1"; shift; done
 fi"#;
 
