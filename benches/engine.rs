@@ -4,7 +4,7 @@
 //! Prints one row per number with its goal, and what Kubernetes' own service controller needs where that was measured on the same kind of
 //! machine. Fails if a goal is missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use causeway_bed::{Bed, wait};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Event, Node, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
 
 /// Milliseconds that each call to the cloud takes.
@@ -276,20 +277,34 @@ async fn create(services: &Api<Service>, prefix: &str, kind: &str, count: usize)
         .await
 }
 
-/// Waits until all Services of the namespace that are load balancers have an address.
+/// Waits until `count` Services of the namespace have an address. By a watch: lists would take the API server's time from the controller.
 async fn all_served(services: &Api<Service>, count: usize) -> Result<()> {
-    wait::until("all Services to have their address", PATIENCE * 2, async || {
-        let list = services.list(&ListParams::default().match_any()).await?;
-        let served = |s: &&Service| {
+    let mut events = std::pin::pin!(watcher(services.clone(), watcher::Config::default()));
+    let mut served = BTreeSet::new();
+    let all = async {
+        while served.len() < count {
+            let event = events.next().await.context("the watch ended")??;
+            let (service, gone) = match event {
+                Event::Apply(service) | Event::InitApply(service) => (service, false),
+                Event::Delete(service) => (service, true),
+                Event::Init | Event::InitDone => continue,
+            };
             let points =
-                s.status.as_ref().and_then(|s| s.load_balancer.as_ref()).and_then(|l| l.ingress.as_ref());
-            points.is_some_and(|points| !points.is_empty())
-        };
-        let have = list.items.iter().filter(served).count();
-        ensure!(have >= count, "{have} of {count}");
-        Ok(())
-    })
-    .await
+                service.status.and_then(|s| s.load_balancer).and_then(|l| l.ingress).unwrap_or_default();
+            let name = service.metadata.name.unwrap_or_default();
+            if gone || points.is_empty() {
+                served.remove(&name);
+            } else {
+                served.insert(name);
+            }
+        }
+        anyhow::Ok(())
+    };
+    let outcome = tokio::time::timeout(PATIENCE * 2, all).await;
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(_) => bail!("{} of {count} Services have an address after {:?}", served.len(), PATIENCE * 2),
+    }
 }
 
 async fn add_node(nodes: &Api<Node>, name: &str, number: u8) -> Result<()> {
@@ -336,7 +351,7 @@ async fn quiet(cloud: &Cloud) -> Result<Value> {
 }
 
 async fn event_count(bed: &Bed) -> Result<usize> {
-    let events: Api<Event> = Api::default_namespaced(bed.client().await?);
+    let events: Api<k8s_openapi::api::core::v1::Event> = Api::default_namespaced(bed.client().await?);
     Ok(events.list_metadata(&ListParams::default().match_any()).await?.items.len())
 }
 
