@@ -4,6 +4,9 @@
 //! Prints one row per number with its goal, and what Kubernetes' own service controller needs where that was measured on the same kind of
 //! machine. Fails if a goal is missed.
 
+#[path = "support/report.rs"]
+mod report;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,6 +19,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
+use report::{Report, Row};
 use serde_json::{Value, json};
 
 /// Milliseconds that each call to the cloud takes.
@@ -179,84 +183,6 @@ impl Controller {
         let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
         // USER_HZ is 100 on every architecture that we build for.
         Ok(Duration::from_millis(ticks * 10))
-    }
-}
-
-/// One number, or several that belong together.
-struct Row {
-    id: &'static str,
-    what: &'static str,
-    /// Names and numbers; a single number has an empty name.
-    values: Vec<(&'static str, f64)>,
-    unit: &'static str,
-    goal: String,
-    pass: bool,
-}
-
-/// The rows, printed as they come.
-#[derive(Default)]
-struct Report {
-    rows: Vec<Row>,
-}
-
-impl Report {
-    fn row(&mut self, row: Row, peer: &str) {
-        let number = |n: &f64| if n.fract() == 0.0 { format!("{n}") } else { format!("{n:.2}") };
-        let ours: Vec<String> = row
-            .values
-            .iter()
-            .map(|(name, n)| if name.is_empty() { number(n) } else { format!("{name} {}", number(n)) })
-            .collect();
-        println!(
-            "{:<16} {:<58} {:>32} {:<8} goal {:<14} {:<6} peer {peer}",
-            row.id,
-            row.what,
-            ours.join(", "),
-            row.unit,
-            row.goal,
-            if row.pass { "ok" } else { "MISSED" }
-        );
-        self.rows.push(row);
-    }
-
-    fn seconds(&mut self, id: &'static str, what: &'static str, took: Duration, goal: f64, peer: &str) {
-        let seconds = took.as_secs_f64();
-        let pass = seconds <= goal;
-        self.row(
-            Row { id, what, values: vec![("", seconds)], unit: "s", goal: format!("<= {goal}"), pass },
-            peer,
-        );
-    }
-
-    fn missed(&self) -> usize {
-        self.rows.iter().filter(|row| !row.pass).count()
-    }
-
-    /// `[{"id", "what", "value", "unit", "goal", "pass"}]`; numbers that belong together stay in their order.
-    fn json(&self) -> String {
-        let text = |s: &str| Value::from(s).to_string();
-        let rows: Vec<String> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let value = match row.values.as_slice() {
-                    [("", n)] => format!("{n:.3}"),
-                    many => {
-                        let parts: Vec<String> = many.iter().map(|(k, n)| format!("{}: {n:.3}", text(k))).collect();
-                        format!("{{{}}}", parts.join(", "))
-                    }
-                };
-                format!(
-                    "  {{\"id\": {}, \"what\": {}, \"value\": {value}, \"unit\": {}, \"goal\": {}, \"pass\": {}}}",
-                    text(row.id),
-                    text(row.what),
-                    text(row.unit),
-                    text(&row.goal),
-                    row.pass
-                )
-            })
-            .collect();
-        format!("[\n{}\n]\n", rows.join(",\n"))
     }
 }
 
@@ -569,17 +495,5 @@ async fn main() -> Result<()> {
     if only.is_empty() || only == "scale" {
         scale(&mut report).await?;
     }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/engine.json");
-    std::fs::create_dir_all(file.parent().context("no folder")?)?;
-    std::fs::write(&file, report.json()).with_context(|| file.display().to_string())?;
-    println!(
-        "{} of {} goals reached; {}",
-        report.rows.len() - report.missed(),
-        report.rows.len(),
-        file.display()
-    );
-    if report.missed() > 0 {
-        bail!("{} goals missed", report.missed());
-    }
-    Ok(())
+    report.end("engine")
 }

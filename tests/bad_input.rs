@@ -3,65 +3,13 @@
 
 mod support;
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use causeway_bed::{Bed, wait};
-use support::{PODS, SOON};
-
-/// The controller as a process of this machine, with its log in a file; ended when dropped.
-struct Controller {
-    child: Child,
-    log: tempfile::NamedTempFile,
-}
-
-impl Controller {
-    fn start(arguments: &[&str]) -> Result<Controller> {
-        let log = tempfile::NamedTempFile::new()?;
-        let child = Command::new(env!("CARGO_BIN_EXE_causeway"))
-            .args(["controller", "--cloud-provider=metal", "--bind-address=127.0.0.1", "--admin-port=0"])
-            .args(arguments)
-            .env_remove("KUBECONFIG")
-            .stdin(Stdio::null())
-            .stdout(log.reopen()?)
-            .stderr(log.reopen()?)
-            .spawn()
-            .context("starting the controller")?;
-        Ok(Controller { child, log })
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.log.path()).unwrap_or_default()
-    }
-
-    /// Waits until its log holds all these parts on one line.
-    async fn says(&self, parts: &[&str]) -> Result<()> {
-        wait::until(&format!("a line with {parts:?}"), SOON, async || {
-            let log = self.log();
-            let found = log.lines().any(|line| parts.iter().all(|part| line.contains(part)));
-            ensure!(found, "{log}");
-            Ok(())
-        })
-        .await
-    }
-
-    /// Its exit status, once it has ended.
-    async fn ends(&mut self) -> Result<std::process::ExitStatus> {
-        wait::until("the controller to end", SOON, async || {
-            self.child.try_wait()?.with_context(|| format!("it still runs: {}", self.log()))
-        })
-        .await
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::PODS;
+use support::controller::Controller;
 
 fn file(content: &str) -> Result<tempfile::NamedTempFile> {
     let file = tempfile::NamedTempFile::new()?;
@@ -97,7 +45,7 @@ async fn without_an_api_server_it_waits_and_says_so() -> Result<()> {
     let mut controller = Controller::start(&["--kubeconfig", &config.path().display().to_string()])?;
     controller.says(&["API server", &format!("127.0.0.1:{port}")]).await?;
     controller.says(&["Connection refused"]).await?;
-    ensure!(controller.child.try_wait()?.is_none(), "it gave up: {}", controller.log());
+    controller.runs()?;
     Ok(())
 }
 
@@ -142,7 +90,7 @@ async fn missing_crds_and_a_wrong_token_are_named_and_mended_without_a_restart()
     let config = file(&with_ca)?;
     let mut controller = Controller::start(&["--kubeconfig", &config.path().display().to_string()])?;
     controller.says(&["401"]).await.or(controller.says(&["nauthorized"]).await)?;
-    ensure!(controller.child.try_wait()?.is_none(), "it gave up: {}", controller.log());
+    controller.runs()?;
     drop(controller);
 
     // Everything but the CRDs.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the program as the image has it, in the dev profile, and unpacks the image's root directory for the test bed.
+# Builds the program as the image has it, in the dev profile or the one named, and unpacks the image's root directory for the test bed.
 # The last line of standard output is a file for `bed up --images`; the root directory lies beside it, as `rootfs`.
 # Beds that run keep what they started with: each build has a folder of its own, named after the program's hash.
 set -eu
@@ -8,9 +8,15 @@ cd "$top"
 target=$(uname -m)-unknown-linux-musl
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/causeway/target}
 export CARGO_TARGET_DIR
-echo "building the static program (dev profile)" >&2
-cargo build --locked --quiet --package causeway --bin causeway --features model --target "$target" >&2
-program=$CARGO_TARGET_DIR/$target/debug/causeway
+profile=${1:-dev}
+case $profile in
+dev) folder=debug ;;
+bench | release) folder=release ;;
+*) echo "usage: bed-image.sh [dev|bench|release]" >&2; exit 2 ;;
+esac
+echo "building the static program ($profile profile)" >&2
+cargo build --locked --quiet --profile "$profile" --package causeway --bin causeway --features model --target "$target" >&2
+program=$CARGO_TARGET_DIR/$target/$folder/causeway
 images=$CARGO_TARGET_DIR/bed-image
 hash=$(sha256sum "$program" | cut -c1-16)
 out=$images/$hash

@@ -11,6 +11,10 @@ budget=${2:-1800}
 }
 case $suite in
 engine) cargo build --locked --quiet --profile bench --package causeway-model --bin model-cloud ;;
+l2)
+    CAUSEWAY_BED_IMAGES=$(tests/scripts/bed-image.sh bench | tail -1)
+    export CAUSEWAY_BED_IMAGES
+    ;;
 esac
 tests/bed/controlplane/build.sh >/dev/null
 cargo bench --locked --quiet --package causeway --features bed,model --bench "$suite" --no-run

@@ -5,6 +5,8 @@
 // Each test program uses a part of it.
 #![allow(dead_code, reason = "shared by several test programs, each of which uses a part")]
 
+pub mod controller;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
