@@ -60,6 +60,8 @@ async fn plan_with<P: CloudProvider>(
         wants: wants.clone(),
         cluster_health: config.provider.cluster_health,
     };
+    let optional: Vec<String> =
+        wants.kinds.iter().filter(|k| !k.required).map(|k| format!("{}.{}", k.plural, k.group)).collect();
     let keys = Arc::clone(&provider);
     let mut index = Index::new(rules, Arc::new(move |member| keys.key(member)));
     let mut output = PlanOutput::default();
@@ -91,6 +93,10 @@ async fn plan_with<P: CloudProvider>(
         let Some(problem) = &state.problem else { continue };
         if matches!(problem.cause, Cause::Unreachable | Cause::Unauthorized) {
             bail!("{}", problem.message);
+        }
+        // Before an installation some kinds are not there yet, and none of them is missed.
+        if problem.cause == Cause::NotInstalled && optional.contains(resource) {
+            continue;
         }
         output.errors.push(PlanError {
             object: resource.clone(),

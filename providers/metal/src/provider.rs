@@ -14,7 +14,7 @@ use causeway_api::{
 
 use crate::allocator::OutsidePools;
 use crate::desired::{Facts, MetalStack, desired};
-use crate::kinds::{GROUP, VERSION};
+use crate::kinds::{CONFLICT_GROUP, CONFLICT_VERSION, GROUP, VERSION};
 use crate::limits;
 use crate::names::ANNOTATION_FROM_POOL;
 use crate::observe::{Held, State};
@@ -31,15 +31,19 @@ pub struct Metal {
 /// The own kinds that the controller reads.
 #[must_use]
 pub fn own_kinds() -> Vec<OwnKind> {
-    let kind = |kind, plural, required| OwnKind {
-        group: GROUP,
-        version: VERSION,
+    let kind = |group, version, kind, plural, required| OwnKind {
+        group,
+        version,
         kind,
         plural,
         namespaced: true,
         required,
     };
-    vec![kind("IPAddressPool", "ipaddresspools", true), kind("L2Advertisement", "l2advertisements", false)]
+    vec![
+        kind(GROUP, VERSION, "IPAddressPool", "ipaddresspools", true),
+        kind(GROUP, VERSION, "L2Advertisement", "l2advertisements", false),
+        kind(CONFLICT_GROUP, CONFLICT_VERSION, "AddressConflict", "addressconflicts", false),
+    ]
 }
 
 impl Metal {

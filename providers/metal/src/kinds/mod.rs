@@ -1,15 +1,20 @@
-//! MetalLB's custom resources, group `metallb.io`, as this provider reads and writes them. Pure data.
+//! MetalLB's custom resources, group `metallb.io`, as this provider reads and writes them, and [`AddressConflict`] of our own. Pure data.
 //!
-//! Invariants: field names, types, defaults, validation bounds, printed columns and the status subresource are those of MetalLB 0.16, so
+//! Invariants: MetalLB's field names, types, defaults, validation bounds, printed columns and the status subresource are those of MetalLB 0.16, so
 //! that its manifests apply unchanged and its objects stay valid when our definitions replace its own. What MetalLB refuses by
 //! webhook is refused by a CEL rule where CEL can say it cheaply, and otherwise reported on the object by the controller.
 //!
 //! All kinds are namespaced and read from one namespace only (`--config-namespace`).
 
+mod address_conflict;
 mod address_pool;
 mod l2_advertisement;
 mod service_l2_status;
 
+pub use address_conflict::{
+    AddressConflict, AddressConflictSpec, AddressConflictStatus, ConflictPhase, GROUP as CONFLICT_GROUP,
+    VERSION as CONFLICT_VERSION,
+};
 pub use address_pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, ServiceAllocation};
 pub use l2_advertisement::{
     L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector,
@@ -21,9 +26,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
-/// API group of all kinds here.
+/// API group of MetalLB's kinds.
 pub const GROUP: &str = "metallb.io";
-/// API version of all kinds here.
+/// API version of MetalLB's kinds.
 pub const VERSION: &str = "v1beta1";
 
 /// Every CustomResourceDefinition of this provider, sorted by name: what `causeway crds` prints and what lies in `deploy/crds`.
@@ -34,7 +39,10 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     spec_is_optional(&mut l2_advertisement);
     let mut service_l2_status = ServiceL2Status::crd();
     spec_is_optional(&mut service_l2_status);
-    let mut crds = vec![IPAddressPool::crd(), l2_advertisement, service_l2_status];
+    let mut address_conflict = AddressConflict::crd();
+    // Written whole, in one request.
+    address_conflict.spec.versions.iter_mut().for_each(|version| version.subresources = None);
+    let mut crds = vec![address_conflict, IPAddressPool::crd(), l2_advertisement, service_l2_status];
     for crd in &mut crds {
         for schema in root_schemas(crd) {
             schema.title = None;
@@ -105,11 +113,32 @@ mod tests {
     }
 
     #[test]
-    fn names_are_metallbs() {
+    fn a_conflict_is_written_in_one_request() {
+        let crd = AddressConflict::crd();
+        assert_eq!((crd.spec.group.as_str(), crd.spec.scope.as_str()), (CONFLICT_GROUP, "Namespaced"));
+        let crd = crds().into_iter().find(|c| c.spec.group == CONFLICT_GROUP).expect("there");
+        let version = serde_json::to_value(&crd.spec.versions[0]).expect("plain data");
+        assert_eq!((&version["name"], version.get("subresources")), (&json!(CONFLICT_VERSION), None));
+        assert_eq!(at(&version, &["spec", "phase"])["enum"], json!(["Probe", "Announced"]));
+        assert_eq!(at(&version, &["spec", "firstSeen"])["format"], "date-time");
+        assert_eq!(at(&version, &["status", "lastSeen"])["format"], "date-time");
+        assert_eq!(
+            at(&version, &["spec"])["required"],
+            json!(["address", "interface", "mac", "node", "phase"])
+        );
+    }
+
+    #[test]
+    fn names_are_metallbs_and_ours() {
         let names: Vec<_> = crds().into_iter().filter_map(|c| c.metadata.name).collect();
         assert_eq!(
             names,
-            ["ipaddresspools.metallb.io", "l2advertisements.metallb.io", "servicel2statuses.metallb.io"]
+            [
+                "addressconflicts.causeway.io",
+                "ipaddresspools.metallb.io",
+                "l2advertisements.metallb.io",
+                "servicel2statuses.metallb.io"
+            ]
         );
     }
 
