@@ -116,6 +116,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         }),
         exclude,
         timing: causeway_speaker::l2::Timing::default(),
+        probing: causeway_speaker::l2::Probing::default(),
     };
     let channels = Channels { view, keys, events: event_tx, snapshots };
     let asked = stop.clone();

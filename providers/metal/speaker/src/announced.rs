@@ -59,12 +59,6 @@ pub enum Failure {
         /// This node.
         node: String,
     },
-    /// IPv6 needs neighbour discovery, which this speaker does not do.
-    #[error("{addresses:?} cannot be announced: this speaker answers ARP only. Use an IPv4 address")]
-    Ipv6 {
-        /// The addresses that are not announced.
-        addresses: Vec<IpAddr>,
-    },
 }
 
 /// One load balancer that this node announces.
@@ -99,15 +93,8 @@ impl Duty {
         for decision in decisions {
             let Verdict::Announce(interfaces) = &decision.verdict else { continue };
             let announcement = &decision.announcement;
-            let (addresses, others): (Vec<IpAddr>, Vec<IpAddr>) =
-                announcement.addresses.iter().partition(|address| address.is_ipv4());
+            let addresses = announcement.addresses.clone();
             let fail = |failure| (announcement.object.clone(), failure);
-            if !others.is_empty() {
-                duty.failed.insert(announcement.key.clone(), fail(Failure::Ipv6 { addresses: others }));
-            }
-            if addresses.is_empty() {
-                continue;
-            }
             let mut names = Vec::new();
             for (index, name) in ports.iter().filter(|(_, name)| interfaces.contains(name)) {
                 names.push(name.clone());
@@ -210,11 +197,11 @@ mod tests {
         ];
         let duty = Duty::new("n", &decisions, &ports(&["eth0", "eth1"]));
         let on = |index: u32| duty.addresses[&index].iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(on(2), ["192.0.2.1", "192.0.2.4"]);
-        assert_eq!(on(3), ["192.0.2.1", "192.0.2.2", "192.0.2.4"]);
-        assert_eq!(duty.announced.len(), 3);
+        assert_eq!(on(2), ["192.0.2.1", "192.0.2.4", "2001:db8::1", "2001:db8::4"]);
+        assert_eq!(on(3), ["192.0.2.1", "192.0.2.2", "192.0.2.4", "2001:db8::1", "2001:db8::4"]);
+        assert_eq!(duty.announced.len(), 4);
         let failed: Vec<String> = duty.failed.values().map(|(object, _)| object.name.clone()).collect();
-        assert_eq!(failed, ["dual", "nowhere", "six"]);
+        assert_eq!(failed, ["nowhere"]);
     }
 
     #[test]

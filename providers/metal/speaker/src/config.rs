@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::interfaces::{BadPattern, Exclude};
-use crate::l2::Timing;
+use crate::l2::{Probing, Timing};
 
 /// How a speaker is to work. `validate` names what is wrong with it.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// When addresses are said unasked.
     pub timing: Timing,
+    /// How an address is asked for before its first use.
+    pub probing: Probing,
 }
 
 /// Settings of the heartbeats. What they cost and give is told in [`crate::membership`].
@@ -119,6 +121,7 @@ mod tests {
             heartbeats: Some(Heartbeats::default()),
             exclude: Exclude::default_patterns(),
             timing: Timing::default(),
+            probing: Probing::default(),
         }
     }
 

@@ -15,6 +15,7 @@
 
 pub mod announced;
 pub mod config;
+mod groups;
 mod heartbeat;
 pub mod interfaces;
 pub mod jitter;

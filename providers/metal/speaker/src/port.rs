@@ -1,4 +1,4 @@
-//! One interface at work: a packet socket and the [`Segment`] that tells what to say on it. I/O.
+//! One interface at work: a packet socket per family and the [`Segment`] that tells what to say on it. I/O.
 //!
 //! One task per interface, so that an answer costs one wake-up and no channel. Frames are read into, and written from, buffers
 //! that live as long as the task.
@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_sys::{Addressed, PacketSocket, Received, Traffic, boottime};
@@ -14,14 +15,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::l2::{DropReason, Frame, MacAddr, Segment, Timing, Verdict};
+use crate::groups::Groups;
+use crate::l2::{DropReason, Finding, Frame, Frames, Kin, MacAddr, Probing, Segment, Timing, Verdict};
 use crate::metrics::{AddressLabel, ByAddress, ByReason, Metrics, NamedCount};
 use crate::moment::Moment;
 
 /// Frames, or addresses to say unasked, that are dealt with before looking whether something else waits.
 const BATCH: usize = 64;
-/// Room for the longest frame that is looked at. What is cut off of a longer one belongs to no ARP packet.
-const BUFFER: usize = 256;
+/// Room for the longest frame that is looked at: on Ethernet, with a VLAN tag. Of a longer one the rest is lost, which the checksum then tells.
+const BUFFER: usize = 1518;
 
 /// Now, by the clock that counts suspended time too.
 pub(crate) fn now() -> Moment {
@@ -33,6 +35,19 @@ enum Command {
     Announce(BTreeSet<IpAddr>),
     Repeat,
     Mac(MacAddr),
+    Kin(Arc<Kin>),
+}
+
+/// What was found out on the interface with this index.
+pub(crate) type Found = (u32, Finding);
+
+/// How a port works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) timing: Timing,
+    pub(crate) probing: Probing,
+    /// Spreads what is periodic.
+    pub(crate) seed: u64,
 }
 
 /// The handle of an interface's task. Dropping it ends the task, and with it every answer.
@@ -42,21 +57,36 @@ pub(crate) struct Port {
     task: JoinHandle<io::Error>,
     mac: MacAddr,
     announced: BTreeSet<IpAddr>,
+    kin: Arc<Kin>,
 }
 
 impl Port {
-    /// Opens the interface.
+    /// Opens the interface. What is found out there goes to `found`.
     pub(crate) fn open(
         index: u32,
         mac: MacAddr,
-        timing: Timing,
-        seed: u64,
+        manner: Manner,
         metrics: &Metrics,
+        found: mpsc::UnboundedSender<Found>,
     ) -> io::Result<Self> {
-        let socket = PacketSocket::open(index, Traffic::Arp)?;
+        let arp = PacketSocket::open(index, Traffic::Arp)?;
+        let ndp = PacketSocket::open(index, Traffic::NeighborDiscovery)?;
         let (commands, inbox) = mpsc::unbounded_channel();
-        let answerer = Answerer::new(socket, Segment::new(mac, timing, seed), metrics.clone());
-        Ok(Port { commands, task: tokio::spawn(answerer.run(inbox)), mac, announced: BTreeSet::new() })
+        let answerer = Answerer {
+            index,
+            groups: Groups::new(index, &ndp)?,
+            arp,
+            ndp,
+            segment: Segment::new(mac, manner.timing, manner.probing, manner.seed),
+            found,
+            counters: HashMap::new(),
+            dropped: DropReason::ALL.map(|reason| {
+                metrics.frames_dropped.get_or_create_owned(&ByReason { reason: reason.name() })
+            }),
+            metrics: metrics.clone(),
+        };
+        let task = tokio::spawn(answerer.run(inbox));
+        Ok(Port { commands, task, mac, announced: BTreeSet::new(), kin: Arc::default() })
     }
 
     /// Announce exactly these.
@@ -77,6 +107,14 @@ impl Port {
         if self.mac != mac {
             self.mac = mac;
             self.tell(Command::Mac(mac));
+        }
+    }
+
+    /// The stations that are no strangers.
+    pub(crate) fn set_kin(&mut self, kin: &Arc<Kin>) {
+        if self.kin != *kin {
+            self.kin = Arc::clone(kin);
+            self.tell(Command::Kin(Arc::clone(kin)));
         }
     }
 
@@ -108,23 +146,21 @@ struct AddressCounters {
 }
 
 struct Answerer {
-    socket: PacketSocket,
+    index: u32,
+    arp: PacketSocket,
+    ndp: PacketSocket,
+    groups: Groups,
     segment: Segment,
+    found: mpsc::UnboundedSender<Found>,
     metrics: Metrics,
     counters: HashMap<IpAddr, AddressCounters>,
     dropped: [Counter; DropReason::ALL.len()],
 }
 
 impl Answerer {
-    fn new(socket: PacketSocket, segment: Segment, metrics: Metrics) -> Self {
-        let dropped = DropReason::ALL
-            .map(|reason| metrics.frames_dropped.get_or_create_owned(&ByReason { reason: reason.name() }));
-        Answerer { socket, segment, metrics, counters: HashMap::new(), dropped }
-    }
-
-    /// Works until the socket fails; the task is aborted when its [`Port`] closes.
+    /// Works until a socket fails; the task is aborted when its [`Port`] closes.
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) -> io::Error {
-        let mut buffer = [0u8; BUFFER];
+        let (mut arp_buffer, mut ndp_buffer) = ([0u8; BUFFER], [0u8; BUFFER]);
         let timer = sleep(Duration::ZERO);
         tokio::pin!(timer);
         let mut armed = None;
@@ -136,20 +172,38 @@ impl Answerer {
                 let wait = due.map_or(Duration::ZERO, |due| due.saturating_since(now()));
                 timer.as_mut().reset(Instant::now() + wait);
             }
-            tokio::select! {
+            let answered = tokio::select! {
                 command = inbox.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => {
+                        self.obey(command);
+                        Ok(())
+                    }
                     None => return io::Error::from(io::ErrorKind::BrokenPipe),
                 },
-                received = self.socket.receive(&mut buffer) => {
-                    if let Err(error) = self.answer(received, &mut buffer) {
-                        return error;
-                    }
+                received = self.arp.receive(&mut arp_buffer) => {
+                    self.answer(Traffic::Arp, received, &mut arp_buffer)
+                }
+                received = self.ndp.receive(&mut ndp_buffer) => {
+                    self.answer(Traffic::NeighborDiscovery, received, &mut ndp_buffer)
                 }
                 () = &mut timer, if armed.is_some() => {
                     armed = None;
                     self.speak().await;
+                    Ok(())
                 }
+            };
+            if let Err(error) = answered {
+                return error;
+            }
+            let mut found = false;
+            while let Some(finding) = self.segment.next_finding() {
+                // Nobody listens when everything is coming to its end.
+                let _gone = self.found.send((self.index, finding));
+                found = true;
+            }
+            if found {
+                // What is not asked for any more needs no group.
+                self.join();
             }
         }
     }
@@ -158,6 +212,7 @@ impl Answerer {
         match command {
             Command::Announce(addresses) => {
                 self.segment.announce(&addresses, now());
+                self.join();
                 self.counters.retain(|address, _| addresses.contains(address));
                 for address in addresses {
                     let labels = ByAddress { ip: AddressLabel(address) };
@@ -170,11 +225,28 @@ impl Answerer {
             }
             Command::Repeat => self.segment.repeat_all(now()),
             Command::Mac(mac) => self.segment.set_mac(mac, now()),
+            Command::Kin(kin) => self.segment.set_kin(kin),
         }
     }
 
+    /// Joins the groups of what is announced and asked for.
+    fn join(&mut self) {
+        self.groups.set(&self.segment.groups(), &self.ndp);
+    }
+
+    fn socket(&self, traffic: Traffic) -> &PacketSocket {
+        match traffic {
+            Traffic::Arp => &self.arp,
+            Traffic::NeighborDiscovery => &self.ndp,
+        }
+    }
+
+    fn socket_for(&self, address: IpAddr) -> &PacketSocket {
+        self.socket(if address.is_ipv4() { Traffic::Arp } else { Traffic::NeighborDiscovery })
+    }
+
     /// Answers one frame and those that wait behind it. An error is one of the socket that will not go away.
-    fn answer(&mut self, first: io::Result<Received>, buffer: &mut [u8]) -> io::Result<()> {
+    fn answer(&mut self, traffic: Traffic, first: io::Result<Received>, buffer: &mut [u8]) -> io::Result<()> {
         let mut next = first;
         for _ in 0..BATCH {
             match next {
@@ -188,18 +260,24 @@ impl Answerer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            next = self.socket.try_receive(buffer);
+            next = self.socket(traffic).try_receive(buffer);
         }
         Ok(())
     }
 
-    fn judge(&self, frame: &[u8], addressed: Addressed) {
-        match self.segment.receive(frame, addressed) {
+    fn judge(&mut self, frame: &[u8], addressed: Addressed) {
+        match self.segment.receive(frame, addressed, now()) {
             Verdict::Reply { address, frame } => {
-                let sent = self.send(&frame);
+                let sent = self.send(address, &frame);
                 if let Some(counters) = self.counters.get(&address) {
                     counters.requests.inc();
                     counters.responses.inc_by(u64::from(sent));
+                }
+            }
+            Verdict::Defend { address, frames } => {
+                for frame in frames.iter() {
+                    let sent = self.send(address, frame);
+                    self.count_gratuitous(address, sent);
                 }
             }
             Verdict::Dropped(reason) => {
@@ -208,26 +286,34 @@ impl Answerer {
         }
     }
 
-    /// Says some addresses unasked.
+    /// Says some addresses unasked, and asks for some.
     async fn speak(&mut self) {
         for _ in 0..BATCH {
-            let Some((address, frames)) = self.segment.next_unsolicited(now()) else { return };
-            for frame in frames {
-                let sent = self.send_patiently(&frame).await;
-                if let Some(counters) = self.counters.get(&address) {
-                    counters.gratuitous.inc_by(u64::from(sent));
-                }
-            }
+            let Some((address, frames)) = self.segment.next_unsolicited(now()) else { break };
+            self.say(address, &frames).await;
+        }
+        for _ in 0..BATCH {
+            let Some((address, frame)) = self.segment.next_question(now()) else { break };
+            self.note(self.socket_for(address).send(frame.as_slice()).await);
+        }
+    }
+
+    async fn say(&self, address: IpAddr, frames: &Frames) {
+        for frame in frames.iter() {
+            let sent = self.note(self.socket_for(address).send(frame.as_slice()).await);
+            self.count_gratuitous(address, sent);
+        }
+    }
+
+    fn count_gratuitous(&self, address: IpAddr, sent: bool) {
+        if let Some(counters) = self.counters.get(&address) {
+            counters.gratuitous.inc_by(u64::from(sent));
         }
     }
 
     /// An answer that does not fit into the socket's buffer is dropped: the asker asks again, and waiting would hold up the others.
-    fn send(&self, frame: &Frame) -> bool {
-        self.note(self.socket.try_send(frame.as_slice()))
-    }
-
-    async fn send_patiently(&self, frame: &Frame) -> bool {
-        self.note(self.socket.send(frame.as_slice()).await)
+    fn send(&self, address: IpAddr, frame: &Frame) -> bool {
+        self.note(self.socket_for(address).try_send(frame.as_slice()))
     }
 
     fn note(&self, sent: io::Result<()>) -> bool {

@@ -24,9 +24,10 @@ use crate::announced::{Duty, SpeakerEvent};
 use crate::config::{Config, Heartbeats, SpeakerError};
 use crate::heartbeat::HeartbeatSocket;
 use crate::interfaces::{Exclude, Links};
+use crate::l2::Kin;
 use crate::membership::{Input, Keys, Membership, Outputs, Settings};
 use crate::metrics::{AddressLabel, AnnouncedLabels, ByReason, Metrics};
-use crate::port::{Port, now};
+use crate::port::{Found, Manner, Port, now};
 use crate::snapshot::{DecisionSnapshot, InterfaceSnapshot, Snapshot, silence};
 
 /// How long to wait before a socket that failed is opened again.
@@ -83,7 +84,9 @@ pub async fn run(
     let (links_sender, links) = watch::channel(None);
     // Ends by itself when `links` goes.
     tokio::spawn(crate::netlink::watch(links_sender));
+    let (found_sender, found) = mpsc::unbounded_channel();
     let speaker = Speaker {
+        found_sender,
         exclude: Exclude::new(&config.exclude)?,
         config,
         // 0 means "never heard" on the wire.
@@ -100,7 +103,7 @@ pub async fn run(
         events: channels.events,
         metrics,
     };
-    speaker.run(channels.view, channels.keys, channels.snapshots, links, shutdown).await;
+    speaker.run(channels.view, channels.keys, channels.snapshots, links, found, shutdown).await;
     Ok(())
 }
 
@@ -114,6 +117,8 @@ struct Speaker {
     view: Option<View>,
     links: Option<Arc<Links>>,
     ports: BTreeMap<u32, Port>,
+    /// For the ports.
+    found_sender: mpsc::UnboundedSender<Found>,
     decisions: Vec<Decision>,
     duty: Duty,
     /// A port could not be opened: try again then.
@@ -130,6 +135,7 @@ impl Speaker {
         mut keys: watch::Receiver<Option<Keys>>,
         mut snapshots: mpsc::Receiver<oneshot::Sender<Snapshot>>,
         mut links: watch::Receiver<Option<Arc<Links>>>,
+        mut found: mpsc::UnboundedReceiver<Found>,
         shutdown: impl Future<Output = ()>,
     ) {
         tokio::pin!(shutdown);
@@ -157,6 +163,9 @@ impl Speaker {
                 Some(answer) = snapshots.recv() => {
                     // Whoever asked may have gone.
                     let _gone = answer.send(self.snapshot());
+                }
+                Some((index, finding)) = found.recv() => {
+                    tracing::warn!(index, ?finding, "another station claims an address");
                 }
                 () = readable(self.socket.as_ref()) => decide = self.beat(),
                 () = sleep_until(timer) => {
@@ -303,12 +312,19 @@ impl Speaker {
         self.decisions = announcements(&view.world, &self.config.node, &live);
         let open = self.ports.keys().filter_map(|index| Some((*index, links.get(*index)?.name.clone())));
         let duty = Duty::new(&self.config.node, &self.decisions, &open.collect());
+        let kin = Arc::new(self.kin(&links));
         for (index, port) in &mut self.ports {
+            port.set_kin(&kin);
             if let Some(addresses) = duty.addresses.get(index) {
                 port.announce(addresses);
             }
         }
         self.take_up(duty);
+    }
+
+    /// The stations whose claims are no conflict.
+    fn kin(&self, links: &Links) -> Kin {
+        Kin { stations: links.iter().filter_map(|link| link.mac).collect(), complete: false }
     }
 
     /// Tells what differs from before.
@@ -387,8 +403,12 @@ impl Speaker {
                 port.set_mac(mac);
                 continue;
             }
-            let seed = self.boot.rotate_left(index % 64);
-            match Port::open(index, mac, self.config.timing, seed, &self.metrics) {
+            let manner = Manner {
+                timing: self.config.timing,
+                probing: self.config.probing,
+                seed: self.boot.rotate_left(index % 64),
+            };
+            match Port::open(index, mac, manner, &self.metrics, self.found_sender.clone()) {
                 Ok(port) => {
                     tracing::info!(interface = name, index, %mac, "interface can announce");
                     self.ports.insert(index, port);

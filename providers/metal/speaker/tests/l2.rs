@@ -1,10 +1,10 @@
-//! The ARP answerer, frame by frame and in virtual time.
+//! The ARP answerer, frame by frame and in virtual time. Neighbour discovery has its own file beside this one.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use causeway_speaker::l2::{DropReason, MacAddr, Segment, Timing, Verdict, arp};
+use causeway_speaker::l2::{DropReason, MacAddr, Probing, Segment, Timing, Verdict, arp};
 use causeway_speaker::moment::Moment;
 use causeway_sys::Addressed;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn set(addresses: &[Ipv4Addr]) -> BTreeSet<IpAddr> {
 }
 
 fn announcing() -> Segment {
-    let mut segment = Segment::new(OURS, Timing::default(), 1);
+    let mut segment = Segment::new(OURS, Timing::default(), Probing::default(), 1);
     segment.announce(&set(&[VIP]), at(0));
     segment
 }
@@ -32,7 +32,7 @@ fn announcing() -> Segment {
 fn dropped(verdict: Verdict) -> DropReason {
     match verdict {
         Verdict::Dropped(reason) => reason,
-        Verdict::Reply { .. } => panic!("answered"),
+        said => panic!("said {said:?}"),
     }
 }
 
@@ -42,7 +42,8 @@ fn dropped(verdict: Verdict) -> DropReason {
 #[case::probe(MacAddr::BROADCAST, Addressed::Broadcast, Ipv4Addr::UNSPECIFIED)]
 fn questions_are_answered(#[case] to: MacAddr, #[case] addressed: Addressed, #[case] from: Ipv4Addr) {
     let question = arp::request(ASKER, from, to, VIP);
-    let Verdict::Reply { address, frame } = announcing().receive(question.as_slice(), addressed) else {
+    let Verdict::Reply { address, frame } = announcing().receive(question.as_slice(), addressed, at(10_000))
+    else {
         panic!("no answer");
     };
     assert_eq!(address, IpAddr::V4(VIP));
@@ -87,7 +88,7 @@ fn questions_are_answered(#[case] to: MacAddr, #[case] addressed: Addressed, #[c
     DropReason::FromUs
 )]
 #[case::a_reply(
-    arp::gratuitous(ASKER, VIP, arp::Operation::Reply),
+    arp::reply(ASKER, &arp::parse(&arp::request(OURS, VIP, ASKER, ASKER_ADDRESS).as_slice()[14..]).expect("a packet")),
     Addressed::Broadcast,
     DropReason::NotRequest
 )]
@@ -103,23 +104,23 @@ fn anything_else_is_not(
     #[case] addressed: Addressed,
     #[case] reason: DropReason,
 ) {
-    assert_eq!(dropped(announcing().receive(frame.as_slice(), addressed)), reason);
+    assert_eq!(dropped(announcing().receive(frame.as_slice(), addressed, at(10_000))), reason);
 }
 
 #[test]
 fn every_cut_is_survived_and_padding_ignored() {
-    let segment = announcing();
+    let mut segment = announcing();
     let question = arp::request(ASKER, ASKER_ADDRESS, MacAddr::BROADCAST, VIP);
     for length in 0..question.as_slice().len() {
         assert_eq!(
-            dropped(segment.receive(&question.as_slice()[..length], Addressed::Broadcast)),
+            dropped(segment.receive(&question.as_slice()[..length], Addressed::Broadcast, at(10_000))),
             DropReason::Truncated,
             "{length} octets"
         );
     }
     let mut padded = question.as_slice().to_vec();
     padded.resize(60, 0xaa);
-    assert!(matches!(segment.receive(&padded, Addressed::Broadcast), Verdict::Reply { .. }));
+    assert!(matches!(segment.receive(&padded, Addressed::Broadcast, at(10_000)), Verdict::Reply { .. }));
 }
 
 #[rstest]
@@ -131,7 +132,7 @@ fn every_cut_is_survived_and_padding_ignored() {
 fn other_forms_are_not_understood(#[case] offset: usize, #[case] octet: u8) {
     let mut frame = arp::request(ASKER, ASKER_ADDRESS, MacAddr::BROADCAST, VIP).as_slice().to_vec();
     frame[offset] = octet;
-    let verdict = announcing().receive(&frame, Addressed::Broadcast);
+    let verdict = announcing().receive(&frame, Addressed::Broadcast, at(10_000));
     assert_eq!(dropped(verdict), DropReason::UnknownProtocol);
 }
 
@@ -142,7 +143,7 @@ fn play(segment: &mut Segment, end: Moment) -> Vec<(u128, IpAddr)> {
         while let Some((address, frames)) = segment.next_unsolicited(now) {
             let operations: Vec<u8> = frames.iter().map(|frame| frame.as_slice()[21]).collect();
             assert_eq!(operations, [1, 2], "a request, then a reply");
-            for frame in frames {
+            for frame in frames.iter() {
                 let octets = frame.as_slice();
                 assert_eq!(octets[..6], [0xff; 6]);
                 let packet = arp::parse(&octets[14..]).expect("readable");
@@ -166,7 +167,7 @@ fn a_taken_address_is_said_at_once_and_every_1100_ms_for_5_s() {
 
 #[test]
 fn refresh_goes_on_with_jitter_and_addresses_drift_apart() {
-    let mut segment = Segment::new(OURS, Timing::default(), 42);
+    let mut segment = Segment::new(OURS, Timing::default(), Probing::default(), 42);
     let addresses: Vec<Ipv4Addr> = (1..=100).map(|last| Ipv4Addr::new(192, 0, 2, last)).collect();
     segment.announce(&set(&addresses), at(0));
     let said = play(&mut segment, at(3_600_000));
@@ -186,7 +187,8 @@ fn refresh_goes_on_with_jitter_and_addresses_drift_apart() {
 
 #[test]
 fn without_refresh_silence_follows_the_burst() {
-    let mut segment = Segment::new(OURS, Timing { refresh: None, ..Timing::default() }, 1);
+    let mut segment =
+        Segment::new(OURS, Timing { refresh: None, ..Timing::default() }, Probing::default(), 1);
     segment.announce(&set(&[VIP]), at(0));
     assert_eq!(play(&mut segment, at(1_000_000)).len(), 5);
     assert_eq!(segment.next_deadline(), None);
@@ -197,12 +199,15 @@ fn without_refresh_silence_follows_the_burst() {
 #[test]
 fn a_given_up_address_is_silent_at_once_and_kept_ones_do_not_start_anew() {
     let other = Ipv4Addr::new(192, 0, 2, 11);
-    let mut segment = Segment::new(OURS, Timing::default(), 1);
+    let mut segment = Segment::new(OURS, Timing::default(), Probing::default(), 1);
     segment.announce(&set(&[VIP, other]), at(0));
     assert_eq!(play(&mut segment, at(2_500)).len(), 6);
     segment.announce(&set(&[other]), at(2_500));
     let question = arp::request(ASKER, ASKER_ADDRESS, MacAddr::BROADCAST, VIP);
-    assert_eq!(dropped(segment.receive(question.as_slice(), Addressed::Broadcast)), DropReason::NotAnnounced);
+    assert_eq!(
+        dropped(segment.receive(question.as_slice(), Addressed::Broadcast, at(10_000))),
+        DropReason::NotAnnounced
+    );
     let rest = play(&mut segment, at(5_000));
     assert_eq!(rest, [(3_300, IpAddr::V4(other)), (4_400, IpAddr::V4(other))]);
 }
@@ -230,7 +235,7 @@ fn a_new_hardware_address_is_said_at_once() {
 proptest! {
     #[test]
     fn arbitrary_frames_never_panic_nor_draw_an_answer(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(matches!(announcing().receive(&octets, Addressed::Broadcast), Verdict::Dropped(_)));
+        prop_assert!(matches!(announcing().receive(&octets, Addressed::Broadcast, at(10_000)), Verdict::Dropped(_)));
     }
 
     #[test]
@@ -240,7 +245,7 @@ proptest! {
         let mut frame = arp::request(ASKER, ASKER_ADDRESS, MacAddr::BROADCAST, VIP).as_slice().to_vec();
         frame[position] = octet;
         frame.resize(length, 0);
-        if let Verdict::Reply { address, frame: answer } = announcing().receive(&frame, Addressed::Broadcast) {
+        if let Verdict::Reply { address, frame: answer } = announcing().receive(&frame, Addressed::Broadcast, at(10_000)) {
             prop_assert_eq!(address, IpAddr::V4(VIP));
             prop_assert_eq!(&answer.as_slice()[..6], &frame[22..28], "to the sender's hardware address");
             prop_assert!(answer.as_slice()[0] & 1 == 0, "never to a group");

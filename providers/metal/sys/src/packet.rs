@@ -41,6 +41,7 @@ pub struct Received {
 #[derive(Debug)]
 pub struct PacketSocket {
     descriptor: AsyncFd<Socket>,
+    interface: libc::c_int,
 }
 
 impl PacketSocket {
@@ -62,7 +63,37 @@ impl PacketSocket {
         // into the `AsyncFd` and only lent out by shared reference, so nothing can close it before the `AsyncFd` goes.
         let registered = unsafe { AsyncFd::register(socket) };
         let descriptor = registered.map_err(|error| error.into_parts().1)?;
-        Ok(PacketSocket { descriptor })
+        Ok(PacketSocket { descriptor, interface: index_of(interface)? })
+    }
+
+    /// Lets the interface receive frames to this Ethernet group as long as the socket lives (`PACKET_MR_MULTICAST`, packet(7)). The
+    /// kernel counts how many want a group. A network card that cannot filter by so many groups is told to receive all.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn join(&self, group: [u8; 6]) -> io::Result<()> {
+        self.membership(libc::PACKET_ADD_MEMBERSHIP, group)
+    }
+
+    /// The opposite of [`Self::join`].
+    ///
+    /// # Errors
+    ///
+    /// `EADDRNOTAVAIL` if the group was not joined.
+    pub fn leave(&self, group: [u8; 6]) -> io::Result<()> {
+        self.membership(libc::PACKET_DROP_MEMBERSHIP, group)
+    }
+
+    fn membership(&self, option: libc::c_int, group: [u8; 6]) -> io::Result<()> {
+        let mut request = libc::packet_mreq {
+            mr_ifindex: self.interface,
+            mr_type: libc::PACKET_MR_MULTICAST as libc::c_ushort,
+            mr_alen: group.len() as libc::c_ushort,
+            mr_address: [0; 8],
+        };
+        request.mr_address[..group.len()].copy_from_slice(&group);
+        set_option(self.descriptor.get_ref(), option, &request)
     }
 
     /// Waits for the next packet and writes it to `buffer`. Cancel-safe: a packet is taken only when this returns.
@@ -119,23 +150,32 @@ impl PacketSocket {
 /// programs would wake us.
 fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open, and the pointer and the length describe `on`, which outlives the call.
+    set_option(socket, libc::PACKET_IGNORE_OUTGOING, &on)
+}
+
+/// Sets an option of packet sockets. `T` must be what the kernel expects for it: plain data without pointers.
+fn set_option<T>(socket: &Socket, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the pointer and the length describe `value`, which outlives the call.
     let failed = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_PACKET,
-            libc::PACKET_IGNORE_OUTGOING,
-            (&raw const on).cast(),
-            mem::size_of_val(&on) as libc::socklen_t,
+            option,
+            (&raw const *value).cast(),
+            mem::size_of::<T>() as libc::socklen_t,
         )
     };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+fn index_of(interface: u32) -> io::Result<libc::c_int> {
+    libc::c_int::try_from(interface)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range"))
+}
+
 /// The address to bind to: this interface, this Ethernet type.
 fn link_address(interface: u32, ethertype: u16) -> io::Result<SockAddr> {
-    let index = libc::c_int::try_from(interface)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range"))?;
+    let index = index_of(interface)?;
     // SAFETY: the storage is as large as any socket address and zeroed, which is a valid `sockaddr_ll`; the length given back is that
     // of the structure written, and the family field says AF_PACKET.
     let ((), address) = unsafe {

@@ -122,7 +122,12 @@ fn frame(source: MacAddr, destination: MacAddr, packet: &Packet) -> Frame {
     frame
 }
 
-/// A request as a host sends it, for tests of this crate and of those who use it.
+/// Asks whether anybody has `address`, without telling an address of its own (RFC 5227 §2.1.1).
+pub fn probe(own: MacAddr, address: Ipv4Addr) -> Frame {
+    request(own, Ipv4Addr::UNSPECIFIED, MacAddr::BROADCAST, address)
+}
+
+/// A request as a host sends it to the station `to`.
 pub fn request(asker: MacAddr, asker_address: Ipv4Addr, to: MacAddr, target: Ipv4Addr) -> Frame {
     frame(
         asker,

@@ -73,3 +73,26 @@ impl fmt::Debug for Frame {
         write!(formatter, "Frame({:02x?})", self.as_slice())
     }
 }
+
+/// What is said unasked about one address: one frame or two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frames(Frame, Option<Frame>);
+
+impl Frames {
+    /// In the order in which they are to be sent.
+    pub fn iter(&self) -> impl Iterator<Item = &Frame> {
+        std::iter::once(&self.0).chain(&self.1)
+    }
+}
+
+impl From<Frame> for Frames {
+    fn from(only: Frame) -> Self {
+        Frames(only, None)
+    }
+}
+
+impl From<[Frame; 2]> for Frames {
+    fn from([first, second]: [Frame; 2]) -> Self {
+        Frames(first, Some(second))
+    }
+}

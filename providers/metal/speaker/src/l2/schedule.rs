@@ -84,6 +84,11 @@ impl Schedule {
         true
     }
 
+    /// Whether the address was taken, or said anew, so lately that its first announcements go on.
+    pub(super) fn in_burst(&self, address: IpAddr, now: Moment) -> bool {
+        self.entries.get(&address).is_some_and(|entry| now <= entry.burst_ends)
+    }
+
     /// Takes one address whose turn has come, and plans its next.
     pub(super) fn next(&mut self, now: Moment) -> Option<IpAddr> {
         let &(due, address) = self.queue.first()?;

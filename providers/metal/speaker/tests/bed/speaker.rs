@@ -12,7 +12,7 @@ use causeway_metal::announce::{Announcement, When, World};
 use causeway_metal::candidates::NodeFacts;
 use causeway_metal::pool::Pools;
 use causeway_speaker::interfaces::Exclude;
-use causeway_speaker::l2::Timing;
+use causeway_speaker::l2::{Probing, Timing};
 use causeway_speaker::membership::Keys;
 use causeway_speaker::{Channels, Config, Heartbeats, Metrics, SpeakerEvent, View};
 use serde_json::{Value, json};
@@ -100,6 +100,7 @@ pub fn speak(arguments: &[String]) {
             heartbeats: Some(Heartbeats::default()),
             exclude: Exclude::default_patterns(),
             timing: Timing::default(),
+            probing: Probing::default(),
         };
         let channels = Channels { view, keys, events, snapshots };
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
