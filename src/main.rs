@@ -1,4 +1,5 @@
-//! The binary: arguments to configuration, and run it. Status 0, 1 if it cannot run, 2 from `plan` if an object has an error.
+//! The binary: arguments to configuration, and run it. Status 0, 1 if it cannot run, 2 from `plan`, `check` and `release` if an object
+//! has an error.
 
 use std::process::ExitCode;
 

@@ -31,6 +31,14 @@ pub enum Command {
     /// With -f nothing is contacted: no cluster, no cloud, no clock. The exit status is 2 if any object has an error; everything else
     /// is printed all the same.
     Plan(Box<PlanArgs>),
+    /// Say whether the set-up on bare metal is sound: rights, definitions, kube-proxy, pools, what Services wait for.
+    ///
+    /// Only reads. The exit status is 2 if anything must be mended.
+    Check(Box<CheckArgs>),
+    /// Take our marks off Services and Ingresses: for uninstalling, or for going back to another controller.
+    ///
+    /// Stop the controller first: it would put them back. Without --keep the addresses are given back too.
+    Release(Box<ReleaseArgs>),
     /// Print the CustomResourceDefinitions of the providers in this binary, as YAML.
     Crds,
     /// Print a page of the generated reference documentation, as Markdown.
@@ -85,9 +93,6 @@ pub struct ProviderArgs {
     /// The provider's own configuration file.
     #[arg(long, value_name = "FILE")]
     pub cloud_config: Option<PathBuf>,
-    /// Name of the cluster, in the names of cloud resources [default: kubernetes].
-    #[arg(long, value_name = "NAME")]
-    pub cluster_name: Option<String>,
     /// Id of the cluster, in the marks of cloud resources [default: the uid of namespace kube-system].
     #[arg(long, value_name = "ID")]
     pub cluster_id: Option<String>,
@@ -158,6 +163,15 @@ pub struct LeaderArgs {
     /// Time between two tries.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
     pub leader_elect_retry_period: Duration,
+    /// Which Lease.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+}
+
+/// The controller's Lease.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Leader election")]
+pub struct LeaseArgs {
     /// Namespace of the Lease.
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
     pub leader_elect_resource_namespace: String,
@@ -319,6 +333,64 @@ pub struct PlanArgs {
     pub common: CommonArgs,
 }
 
+/// `causeway check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Form of the output.
+    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    pub output: OutputFormat,
+    /// The provider: metal. `metallb` means the same.
+    #[arg(long, value_name = "NAME", default_value = "metal")]
+    pub cloud_provider: String,
+    /// Namespace that Causeway runs in: of its Pods, accounts, Lease and key.
+    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
+    pub namespace: String,
+    /// Namespace of address pools and advertisements.
+    #[arg(long, value_name = "NAMESPACE", default_value = CONFIG_NAMESPACE)]
+    pub config_namespace: String,
+    /// Services of exactly this spec.loadBalancerClass are ours, as the controller was told. Repeatable.
+    #[arg(long = "load-balancer-class", value_name = "CLASS", action = ArgAction::Append)]
+    pub load_balancer_class: Vec<String>,
+    /// Services without a class are ours too, as the controller was told [default: true without --load-balancer-class].
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub own_classless: Option<bool>,
+    /// API server.
+    #[command(flatten)]
+    pub kube: KubeArgs,
+    /// Log and file.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// `causeway release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// The provider: metal. `metallb` means the same.
+    #[arg(long, value_name = "NAME")]
+    pub cloud_provider: Option<String>,
+    /// Only Services of exactly this spec.loadBalancerClass, of all that carry our marks. Repeatable.
+    #[arg(long = "load-balancer-class", value_name = "CLASS", action = ArgAction::Append)]
+    pub load_balancer_class: Vec<String>,
+    /// Leave the addresses in the status, and the annotation that names their pool: MetalLB, or Causeway again, takes them over.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub keep: bool,
+    /// Say what would be done; write nothing.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub dry_run: bool,
+    /// Even while a controller holds the Lease, which may put everything back at once.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub force: bool,
+    /// The controller's Lease.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+    /// API server.
+    #[command(flatten)]
+    pub kube: KubeArgs,
+    /// Log and file.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
 /// `--output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -351,6 +423,7 @@ pub enum DocsPage {
 
 /// Flags of a cloud-controller-manager that we do not have, and what to do instead. For people who come with their old arguments.
 pub(super) const FOREIGN_FLAGS: &[(&str, &str)] = &[
+    ("--cluster-name", "take it away: no provider in this binary names anything by it"),
     ("--secure-port", "the port is --admin-port; it serves plain HTTP"),
     ("--authentication-kubeconfig", "take it away: --kubeconfig serves token reviews too"),
     ("--authorization-kubeconfig", "take it away: --kubeconfig serves access reviews too"),

@@ -15,6 +15,7 @@ use super::documents;
 use super::live;
 use super::plan::{self, OfflineSettings, PlanOutput};
 use super::provider::Provider;
+use super::release;
 
 /// A command that could not run at all; what is wrong with single objects is in the output instead.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,15 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
             print(&plan::render(&output, config.output))?;
             Ok(output.exit_status())
         }
+        #[cfg(feature = "metal")]
+        Config::Check(config) => {
+            let report = logged(&config.log, super::check::live::check(&config))?;
+            print(&report.render(config.output))?;
+            Ok(report.exit_status())
+        }
+        #[cfg(not(feature = "metal"))]
+        Config::Check(_) => anyhow::bail!("provider metal is not compiled into this binary"),
+        Config::Release(config) => logged(&config.log.clone(), release::run(*config)),
         Config::Crds => print(&crds_yaml()?),
         Config::Docs(page) => print(&docs::page(page)),
         Config::Version => print(&version()),
@@ -90,7 +100,7 @@ fn on<T>(
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no error.
-fn print(text: &str) -> anyhow::Result<u8> {
+pub(super) fn print(text: &str) -> anyhow::Result<u8> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(0),

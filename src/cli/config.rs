@@ -8,12 +8,13 @@ use std::time::Duration;
 use causeway_api::{Capabilities, names};
 
 use super::args::{
-    self, Arguments, ClusterHealthArg, Command, CommonArgs, ControllerArgs, DocsPage, KubeArgs, LogFormat,
-    OutputFormat, PlanArgs, ProviderArgs, SpeakerArgs,
+    self, Arguments, CheckArgs, ClusterHealthArg, Command, CommonArgs, ControllerArgs, DocsPage, KubeArgs,
+    LogFormat, OutputFormat, PlanArgs, ProviderArgs, ReleaseArgs, SpeakerArgs,
 };
 use super::provider::Provider;
 use crate::engine::EngineConfig;
 use crate::engine::queue::QueueConfig;
+use crate::kube::client::ConnectOptions;
 use crate::translate::{ClassRules, ClusterHealth};
 
 /// What to run, and how.
@@ -25,6 +26,10 @@ pub enum Config {
     Speaker(Box<SpeakerConfig>),
     /// Show what would be.
     Plan(Box<PlanConfig>),
+    /// Say whether the set-up is sound.
+    Check(Box<CheckConfig>),
+    /// Take our marks away.
+    Release(Box<ReleaseConfig>),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Print a page of the reference.
@@ -59,8 +64,6 @@ pub struct ProviderConfig {
     pub provider: Provider,
     /// Its own file, if it has one.
     pub cloud_config: Option<PathBuf>,
-    /// In names of cloud resources.
-    pub cluster_name: String,
     /// In marks of cloud resources; `None`: the uid of namespace kube-system.
     pub cluster_id: Option<String>,
     /// Exactly these classes are ours.
@@ -97,6 +100,17 @@ pub struct KubeConfig {
     pub qps: f64,
     /// Requests in a burst; at least 1.
     pub burst: u32,
+}
+
+impl From<&KubeConfig> for ConnectOptions {
+    fn from(config: &KubeConfig) -> Self {
+        Self {
+            kubeconfig: config.kubeconfig.clone(),
+            master: config.master.clone(),
+            qps: config.qps,
+            burst: config.burst,
+        }
+    }
 }
 
 /// Leader election: retry period < renew deadline < lease duration.
@@ -210,6 +224,48 @@ pub struct PlanConfig {
     pub log: LogConfig,
 }
 
+/// `causeway check`.
+#[derive(Clone, Debug)]
+pub struct CheckConfig {
+    /// Form of the output.
+    pub output: OutputFormat,
+    /// The provider; bare metal.
+    pub provider: Provider,
+    /// Namespace of Pods, accounts, Lease and key.
+    pub namespace: String,
+    /// Namespace of pools and advertisements.
+    pub config_namespace: String,
+    /// Exactly these classes are ours.
+    pub load_balancer_classes: Vec<String>,
+    /// Services without a class are ours too.
+    pub own_classless: bool,
+    /// API server.
+    pub kube: KubeConfig,
+    /// Log.
+    pub log: LogConfig,
+}
+
+/// `causeway release`.
+#[derive(Clone, Debug)]
+pub struct ReleaseConfig {
+    /// The provider; one that holds nothing outside the cluster.
+    pub provider: Provider,
+    /// Only Services of these classes; empty: of any, and without.
+    pub load_balancer_classes: Vec<String>,
+    /// Addresses stay in the status.
+    pub keep: bool,
+    /// Write nothing.
+    pub dry_run: bool,
+    /// Even while a controller leads.
+    pub force: bool,
+    /// The controller's Lease.
+    pub lease: ObjectName,
+    /// API server.
+    pub kube: KubeConfig,
+    /// Log.
+    pub log: LogConfig,
+}
+
 /// Everything that is wrong, one line each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -225,6 +281,8 @@ pub fn validate(arguments: Arguments) -> Result<Config, ConfigErrors> {
         Command::Controller(args) => check.controller(*args).map(|c| Config::Controller(Box::new(c))),
         Command::Speaker(args) => check.speaker(*args).map(|c| Config::Speaker(Box::new(c))),
         Command::Plan(args) => check.plan(*args).map(|c| Config::Plan(Box::new(c))),
+        Command::Check(args) => check.check(*args).map(|c| Config::Check(Box::new(c))),
+        Command::Release(args) => check.release(*args).map(|c| Config::Release(Box::new(c))),
         Command::Crds => Some(Config::Crds),
         Command::Docs(args) => Some(Config::Docs(args.page)),
         Command::Version => Some(Config::Version),
@@ -296,7 +354,7 @@ impl Check {
         })
     }
 
-    fn leader(&mut self, args: args::LeaderArgs, provider: &str) -> LeaderConfig {
+    fn lease(&mut self, args: args::LeaseArgs, provider: &str) -> ObjectName {
         let lease = ObjectName {
             namespace: args.leader_elect_resource_namespace,
             name: args.leader_elect_resource_name.unwrap_or_else(|| names::lease(provider)),
@@ -309,6 +367,11 @@ impl Check {
                 self.error(flag, format!("{value:?} is not a name of Kubernetes"));
             }
         }
+        lease
+    }
+
+    fn leader(&mut self, args: args::LeaderArgs, provider: &str) -> LeaderConfig {
+        let lease = self.lease(args.lease, provider);
         let (lease_duration, renew_deadline, retry_period) = (
             args.leader_elect_lease_duration,
             args.leader_elect_renew_deadline,
@@ -332,44 +395,23 @@ impl Check {
 
     fn provider(&mut self, args: ProviderArgs) -> Option<ProviderConfig> {
         let load_balancer_classes = self.classes(args.load_balancer_class);
-        let name = args.cloud_provider.as_deref().unwrap_or_default();
-        if name.is_empty() {
-            self.error("--cloud-provider", format!("is missing; there are: {}", Provider::names()));
-            return None;
-        }
-        let provider = match Provider::parse(name) {
-            Ok(provider) => provider,
-            Err(message) => {
-                self.error("--cloud-provider", message);
-                return None;
-            }
-        };
+        let provider = self.cloud_provider(args.cloud_provider.as_deref())?;
         let no_use = |what: &str| format!("provider {provider} {what}: take the flag away");
         if args.cloud_config.is_some() && !provider.has_cloud_config() {
             self.error("--cloud-config", no_use("reads no file, it is configured by objects in the cluster"));
         }
-        if !provider.names_cloud_resources() {
-            if args.cluster_name.is_some() {
-                self.error("--cluster-name", no_use("names nothing outside the cluster"));
-            }
-            if args.cluster_id.is_some() {
-                self.error("--cluster-id", no_use("marks nothing outside the cluster"));
-            }
+        if args.cluster_id.is_some() && !provider.marks_cloud_resources() {
+            self.error("--cluster-id", no_use("marks nothing outside the cluster"));
         }
         if args.config_namespace.is_some() && !provider.has_own_kinds() {
             self.error("--config-namespace", no_use("has no kinds of its own"));
         }
         let config_namespace = args.config_namespace.unwrap_or_else(|| args::CONFIG_NAMESPACE.to_owned());
         self.namespace("--config-namespace", &config_namespace);
-        let cluster_name = args.cluster_name.unwrap_or_else(|| "kubernetes".to_owned());
-        if cluster_name.is_empty() {
-            self.error("--cluster-name", "must not be empty");
-        }
         self.cluster_id(args.cluster_id.as_deref());
         Some(ProviderConfig {
             provider,
             cloud_config: args.cloud_config,
-            cluster_name,
             cluster_id: args.cluster_id,
             load_balancer_classes,
             own_classless: args.own_classless,
@@ -378,6 +420,67 @@ impl Check {
                 ClusterHealthArg::TrafficPort => ClusterHealth::TrafficPort,
             },
             config_namespace,
+        })
+    }
+
+    fn cloud_provider(&mut self, name: Option<&str>) -> Option<Provider> {
+        let parsed = match name {
+            None | Some("") => Err(format!("is missing; there are: {}", Provider::names())),
+            Some(name) => Provider::parse(name),
+        };
+        parsed.map_err(|message| self.error("--cloud-provider", message)).ok()
+    }
+
+    fn check(&mut self, args: CheckArgs) -> Option<CheckConfig> {
+        let provider = self.cloud_provider(Some(&args.cloud_provider));
+        if let Some(provider) = provider
+            && !provider.has_own_kinds()
+        {
+            self.error(
+                "--cloud-provider",
+                format!("there is nothing to check for provider {provider}: only metal"),
+            );
+        }
+        self.namespace("--namespace", &args.namespace);
+        self.namespace("--config-namespace", &args.config_namespace);
+        let load_balancer_classes = self.classes(args.load_balancer_class);
+        let kube = self.kube(args.kube);
+        let log = self.log(args.common);
+        Some(CheckConfig {
+            output: args.output,
+            provider: provider?,
+            namespace: args.namespace,
+            config_namespace: args.config_namespace,
+            own_classless: args.own_classless.unwrap_or(load_balancer_classes.is_empty()),
+            load_balancer_classes,
+            kube,
+            log,
+        })
+    }
+
+    fn release(&mut self, args: ReleaseArgs) -> Option<ReleaseConfig> {
+        let provider = self.cloud_provider(args.cloud_provider.as_deref());
+        if let Some(provider) = provider
+            && provider.marks_cloud_resources()
+        {
+            let message = format!(
+                "provider {provider} holds load balancers outside the cluster, which are deleted with their Services only: delete those, or turn them into another type"
+            );
+            self.error("--cloud-provider", message);
+        }
+        let load_balancer_classes = self.classes(args.load_balancer_class);
+        let lease = self.lease(args.lease, provider.map_or("unknown", Provider::name));
+        let kube = self.kube(args.kube);
+        let log = self.log(args.common);
+        Some(ReleaseConfig {
+            provider: provider?,
+            load_balancer_classes,
+            keep: args.keep,
+            dry_run: args.dry_run,
+            force: args.force,
+            lease,
+            kube,
+            log,
         })
     }
 

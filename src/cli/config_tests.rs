@@ -154,9 +154,23 @@ mod metal {
         );
     }
 
+    #[test]
+    fn release_is_for_what_lives_in_the_cluster_alone() {
+        let found = config("release --cloud-provider=metallb --keep --leader-elect-resource-namespace=lb");
+        match found.expect("good flags") {
+            Config::Release(c) => {
+                assert_eq!((c.lease.namespace.as_str(), c.lease.name.as_str()), ("lb", "causeway-metal"));
+                assert_eq!((c.keep, c.dry_run, c.force), (true, false, false));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(errors("release")[0].flag, "--cloud-provider");
+        #[cfg(feature = "model")]
+        assert_eq!(errors("release --cloud-provider=model")[0].flag, "--cloud-provider");
+    }
+
     #[rstest]
     #[case("--cloud-config=f", "--cloud-config")]
-    #[case("--cluster-name=x", "--cluster-name")]
     #[case("--cluster-id=x", "--cluster-id")]
     #[case("--config-namespace=A_B", "--config-namespace")]
     #[case("--load-balancer-class=a/b/c", "--load-balancer-class")]

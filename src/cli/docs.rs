@@ -40,7 +40,7 @@ fn flags() -> String {
         "Every flag of a command can also be a key of the file that `--config` names: a YAML mapping with the same names without \
          the dashes, a list for what is repeatable. The command line wins over the file. Boolean flags are written `--flag`, \
          `--flag=true` or `--flag=false`; times are written `500ms`, `15s`, `1m30s`, `12h`.\n\nAll commands end with status 0, or with 1 if \
-         they cannot run; `causeway plan` ends with 2 if an object has an error.\n",
+         they cannot run; `causeway plan`, `causeway check` and `causeway release` end with 2 if an object has an error.\n",
     );
     let root = Arguments::command();
     for command in root.get_subcommands().filter(|c| !c.is_hide_set()) {

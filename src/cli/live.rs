@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::config::PlanConfig;
 use super::plan::{self, PlanError, PlanOutput};
 use super::provider::Provider;
-use crate::kube::client::{ConnectOptions, Connection};
+use crate::kube::client::Connection;
 use crate::kube::watch::{self, Cause, Interest, KindStates};
 use crate::state::index::{Index, Rules};
 use crate::state::records::Update;
@@ -28,13 +28,7 @@ const LISTS: Duration = Duration::from_secs(30);
 /// # Errors
 /// No way to the API server or to the cloud.
 pub async fn plan(config: &PlanConfig) -> anyhow::Result<PlanOutput> {
-    let options = ConnectOptions {
-        kubeconfig: config.kube.kubeconfig.clone(),
-        master: config.kube.master.clone(),
-        qps: config.kube.qps,
-        burst: config.kube.burst,
-    };
-    let connection = Connection::configure(&options, &mut Registry::default()).await?;
+    let connection = Connection::configure(&(&config.kube).into(), &mut Registry::default()).await?;
     match config.provider.provider {
         #[cfg(feature = "metal")]
         Provider::Metal => plan_with(causeway_metal::Metal::default(), config, &connection).await,

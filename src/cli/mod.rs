@@ -7,6 +7,8 @@
 //! Everything but the entry of each command is pure: files come in as text.
 
 pub mod args;
+#[cfg(feature = "metal")]
+pub mod check;
 pub mod commands;
 pub mod config;
 pub mod docs;
@@ -16,6 +18,7 @@ pub mod live;
 pub mod plan;
 pub mod provider;
 pub mod read;
+pub mod release;
 
 pub use config::Config;
 pub use provider::Provider;

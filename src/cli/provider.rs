@@ -47,9 +47,9 @@ impl Provider {
         }
     }
 
-    /// It marks or names something outside the cluster (`--cluster-name`, `--cluster-id`).
+    /// It marks something outside the cluster (`--cluster-id`).
     #[must_use]
-    pub fn names_cloud_resources(self) -> bool {
+    pub fn marks_cloud_resources(self) -> bool {
         match self {
             #[cfg(feature = "metal")]
             Self::Metal => false,

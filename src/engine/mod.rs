@@ -95,6 +95,8 @@ pub struct Engine<P: CloudProvider, C: Cluster> {
     orphans_to_remove: Mutex<std::collections::HashSet<LbKey>>,
     /// Kinds whose complete list has not come yet.
     missing: watch::Sender<BTreeSet<String>>,
+    /// What is wrong with own objects; `None` before this replica works.
+    own_problems: watch::Sender<Option<Vec<Problem>>>,
     /// Set once leadership began and the provider started: only then are keys queued.
     working: std::sync::atomic::AtomicBool,
     wake: Notify,
@@ -132,6 +134,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             orphans: Mutex::default(),
             orphans_to_remove: Mutex::default(),
             missing: watch::Sender::new(kinds.into_iter().collect()),
+            own_problems: watch::Sender::new(None),
             working: std::sync::atomic::AtomicBool::new(false),
             wake: Notify::new(),
             own_dirty: Notify::new(),
@@ -164,6 +167,12 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     #[must_use]
     pub fn missing(&self) -> BTreeSet<String> {
         self.missing.borrow().clone()
+    }
+
+    /// What is wrong with the provider's own objects, while this replica works.
+    #[must_use]
+    pub fn own_problems(&self) -> watch::Receiver<Option<Vec<Problem>>> {
+        self.own_problems.subscribe()
     }
 
     /// A snapshot of what the engine knows, for `/debug/state`. Holds no Secret.
@@ -257,6 +266,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         current.version += 1;
         current.facts = Arc::new(facts);
         if self.working() {
+            self.own_problems.send_replace(Some(problems.clone()));
             let new: Vec<Problem> = problems.iter().filter(|p| !current.told.contains(p)).cloned().collect();
             current.told = problems;
             drop(current);

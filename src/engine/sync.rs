@@ -327,14 +327,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     /// Nothing of it is left in the cloud: our finalizer goes, and what we had written on an object that stays.
     async fn farewell(&self, member: &MemberState, deleted: bool) -> Result<Written, ClusterError> {
         let object = member.record.object();
-        let mut want = Wanted { finalizer: Some(false), ..Wanted::default() };
-        if !member.record.meta().deleting {
-            want.ingress = Some(Vec::new());
-            want.remove_conditions =
-                vec![names::CONDITION_READY.to_owned(), names::CONDITION_PORTS_ERROR.to_owned()];
-            want.annotations =
-                self.provider.own_annotations().iter().map(|name| ((*name).to_owned(), None)).collect();
-        }
+        let want = Wanted::farewell(member.record.meta().deleting, self.provider.own_annotations());
         if self.config.dry_run {
             return Ok(Written::Unchanged);
         }

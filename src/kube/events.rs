@@ -78,13 +78,7 @@ impl Events {
     #[must_use]
     pub fn start(client: Client, settings: EventSettings, registry: &mut Registry) -> Self {
         let (tx, rx) = mpsc::channel(QUEUE);
-        let (written, dropped) = (Counter::default(), Counter::default());
-        registry.register("events_written", "Writes of Events", written.clone());
-        registry.register(
-            "events_dropped",
-            "Events that were not written: queue full, or refused",
-            dropped.clone(),
-        );
+        let (written, dropped) = counters(registry);
         let rate = settings.per_second.max(0.1);
         let writer = Writer {
             client,
@@ -115,6 +109,18 @@ impl Events {
             self.dropped.inc();
         }
     }
+}
+
+/// Writes of Events, and Events that were not written.
+pub(crate) fn counters(registry: &mut Registry) -> (Counter, Counter) {
+    let (written, dropped) = (Counter::default(), Counter::default());
+    registry.register("events_written", "Writes of Events", written.clone());
+    registry.register(
+        "events_dropped",
+        "Events that were not written: queue full, or refused",
+        dropped.clone(),
+    );
+    (written, dropped)
 }
 
 /// What makes two Events the same.

@@ -6,12 +6,15 @@
 //! | [`watch`] | I/O: one watcher per kind, feeding one channel |
 //! | [`status`] | pure: what an object shall carry, as one patch |
 //! | [`cluster`] | I/O: the engine's writes and live reads |
+//! | `configuration` | I/O: what a component thinks of the configuration, on metal |
 //! | [`events`] | I/O: Events, aggregated |
 //! | [`lease`] | I/O: leader election; its decisions are pure |
 //! | [`client`] | I/O: configuration, connection, rate limit |
 
 pub mod client;
 pub mod cluster;
+#[cfg(feature = "metal")]
+pub mod configuration;
 pub mod events;
 pub mod lease;
 pub mod parse;

@@ -104,6 +104,28 @@ async fn keep_membership_key(connection: Connection, secret: crate::cli::config:
     }
 }
 
+/// Says in the ConfigurationState `controller` what is wrong with pools and advertisements.
+#[cfg(feature = "metal")]
+async fn report_configuration(
+    client: kube::Client,
+    namespace: String,
+    mut problems: tokio::sync::watch::Receiver<Option<Vec<causeway_api::Problem>>>,
+) {
+    use crate::kube::configuration::{Component, Found, keep, problem_line};
+    use causeway_metal::kinds::configuration_state::POOLS_VALID;
+    let (tx, found) = tokio::sync::watch::channel(None);
+    let follow = async {
+        loop {
+            let lines = problems.borrow_and_update().as_ref().map(|p| p.iter().map(problem_line).collect());
+            tx.send_replace(lines.map(|lines| Found::from([(POOLS_VALID, lines)])));
+            if problems.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(keep(client, Component { namespace, node: None }, found), follow);
+}
+
 async fn run_with<P: CloudProvider>(
     provider: P,
     config: ControllerConfig,
@@ -135,6 +157,11 @@ async fn run_with<P: CloudProvider>(
     let cluster = KubeCluster::new(connection.client(), wants.kinds.clone(), events);
     let kinds = kinds(&wants);
     let engine = Arc::new(Engine::new(Arc::clone(&provider), cluster, index, kinds, config.engine, metrics));
+    #[cfg(feature = "metal")]
+    if config.provider.provider == Provider::Metal && !config.engine.dry_run && !config.engine.paused {
+        let namespace = config.provider.config_namespace.clone();
+        tokio::spawn(report_configuration(connection.client(), namespace, engine.own_problems()));
+    }
 
     let (tx, rx) = mpsc::channel(1024);
     let interest =

@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::admin::Checks;
 use crate::cli::args::LogFormat;
 use crate::cli::config::{KubeConfig, LogConfig};
-use crate::kube::client::{ConnectOptions, Connection};
+use crate::kube::client::Connection;
 use crate::kube::watch::{self, Watches};
 
 /// Starts logging to standard error.
@@ -87,13 +87,7 @@ fn watch_checks(watches: &Watches, checks: Checks) {
 
 /// The way to the API server; nothing is sent yet.
 async fn connect(config: &KubeConfig, registry: &mut Registry) -> anyhow::Result<Connection> {
-    let options = ConnectOptions {
-        kubeconfig: config.kubeconfig.clone(),
-        master: config.master.clone(),
-        qps: config.qps,
-        burst: config.burst,
-    };
-    let connection = Connection::configure(&options, registry).await?;
+    let connection = Connection::configure(&config.into(), registry).await?;
     tracing::info!(address = connection.address(), "API server");
     Ok(connection)
 }

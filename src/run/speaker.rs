@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use causeway_api::ObjectRef;
-use causeway_metal::names::events;
+use causeway_metal::kinds::configuration_state::{CONFIG_VALID, NODE_VALID};
+use causeway_metal::names::{events, reasons};
 use causeway_speaker::interfaces::Exclude;
 use causeway_speaker::{Channels, Config, Heartbeats, Metrics, Snapshot, SpeakerEvent, View};
 use prometheus_client::registry::Registry;
@@ -20,10 +21,11 @@ use crate::admin::auth::Guard;
 use crate::admin::{self, Admin, Checks};
 use crate::cli::config::{MembershipKey, SpeakerConfig};
 use crate::engine::cluster::EventNote;
+use crate::kube::configuration::{self, Component, Found, problem_line};
 use crate::kube::events::{EventSettings, Events};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
-use crate::speaker::key;
 use crate::speaker::world::{WorldBuilder, wants};
+use crate::speaker::{key, node};
 use crate::state::records::Update;
 use crate::translate::ClassRules;
 
@@ -48,6 +50,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         ..EventSettings::controller(Vec::new())
     };
     let events = Events::start(connection.client(), settings, ours);
+    let node_problems = node::register(ours);
 
     let checks = Checks::default();
     let (ask, snapshots) = mpsc::channel(4);
@@ -89,8 +92,12 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     drop(tx);
     watch_checks(&watches, checks.clone());
 
+    let (found_tx, found) = watch::channel(None);
+    let component =
+        Component { namespace: config.config_namespace.clone(), node: Some(config.node_name.clone()) };
+    tokio::spawn(configuration::keep(connection.client(), component, found));
     let (view_tx, view) = watch::channel(None);
-    tokio::spawn(build_worlds(builder, rx, watches, view_tx));
+    tokio::spawn(build_worlds(builder, rx, watches, view_tx, found_tx.clone()));
     let (key_tx, keys) = watch::channel(None);
     match config.membership_key.clone() {
         MembershipKey::Secret(name) => {
@@ -101,10 +108,30 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         }
     }
     let (event_tx, event_rx) = mpsc::channel(1024);
-    tokio::spawn(say(event_rx, events, config.node_name.clone()));
-
     let mut exclude = Exclude::default_patterns();
     exclude.extend(config.exclude_interfaces.iter().map(|pattern| glob(pattern)));
+    let this_node = ObjectRef {
+        kind: causeway_api::Kind::Node,
+        namespace: String::new(),
+        name: config.node_name.clone(),
+        // As the kubelet's own Events refer to it.
+        uid: config.node_name.clone(),
+    };
+    let told = events.clone();
+    tokio::spawn(node::watch(Exclude::new(&exclude)?, node_problems, move |problems| {
+        for problem in problems {
+            warn!(node = this_node.name, "{problem}");
+            told.send(EventNote {
+                object: this_node.clone(),
+                warning: true,
+                reason: reasons::NODE_SETTINGS.to_owned(),
+                message: problem.clone(),
+            });
+        }
+        note(&found_tx, NODE_VALID, problems.to_vec());
+    }));
+    tokio::spawn(say(event_rx, events, config.node_name.clone()));
+
     let speaker = Config {
         node: config.node_name.clone(),
         cluster,
@@ -139,6 +166,7 @@ async fn build_worlds(
     mut updates: mpsc::Receiver<Update>,
     watches: Watches,
     out: watch::Sender<Option<View>>,
+    found: watch::Sender<Option<Found>>,
 ) {
     let mut states = watches.states();
     let (mut complete, mut stale) = (false, true);
@@ -167,6 +195,7 @@ async fn build_worlds(
         complete = complete
             || (crate::kube::watch::missing(&states.borrow_and_update()).is_empty() && updates.is_empty());
         if complete && stale {
+            note(&found, CONFIG_VALID, builder.problems().iter().map(problem_line).collect());
             out.send_replace(Some(View {
                 world: Arc::new(builder.world()),
                 peers: Arc::new(builder.peers()),
@@ -174,6 +203,14 @@ async fn build_worlds(
             stale = false;
         }
     }
+}
+
+/// What one part finds wrong, beside what the others do.
+fn note(found: &watch::Sender<Option<Found>>, condition: &'static str, problems: Vec<String>) {
+    found.send_if_modified(|found| {
+        let all = found.get_or_insert_default();
+        all.insert(condition, problems.clone()).as_ref() != Some(&problems)
+    });
 }
 
 /// What happens here, as Events and log lines.

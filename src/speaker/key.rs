@@ -24,7 +24,7 @@ const FILE_PERIOD: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// In words that say what to do.
-fn keys(secret: &Secret) -> Result<Keys, String> {
+pub(crate) fn keys(secret: &Secret) -> Result<Keys, String> {
     let empty = std::collections::BTreeMap::new();
     let data = secret.data.as_ref().unwrap_or(&empty);
     let first = data.get(ENTRY).ok_or_else(|| {

@@ -31,6 +31,7 @@ pub struct WorldBuilder {
     index: Index,
     world: World,
     peers: Peers,
+    problems: Vec<Problem>,
 }
 
 impl WorldBuilder {
@@ -57,6 +58,7 @@ impl WorldBuilder {
             index: Index::new(rules, Arc::new(key_of)),
             world: World { ignore_exclude_label, ..World::default() },
             peers: Peers::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -80,6 +82,7 @@ impl WorldBuilder {
             problems.extend(found);
             self.world.pools = Arc::new(pools);
             self.world.advertisements = Arc::new(advertisements);
+            self.problems.clone_from(&problems);
             changed = true;
         }
         (changed, problems)
@@ -89,6 +92,12 @@ impl WorldBuilder {
     #[must_use]
     pub fn world(&self) -> World {
         self.world.clone()
+    }
+
+    /// What is wrong with own objects.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
     }
 
     /// Addresses of all nodes.

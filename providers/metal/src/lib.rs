@@ -20,6 +20,7 @@ pub mod election;
 pub mod kinds;
 pub mod limits;
 pub mod names;
+pub mod node_settings;
 pub mod observe;
 pub mod plan;
 pub mod pool;

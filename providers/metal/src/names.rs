@@ -14,6 +14,11 @@ pub const LABEL_SERVICE_NAME: &str = "metallb.io/service-name";
 /// Label of status objects: namespace of the Service.
 pub const LABEL_SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
 
+/// Label of configuration states: `controller` or `speaker`.
+pub const LABEL_COMPONENT: &str = "metallb.io/component-type";
+/// Label of configuration states of speakers: the node.
+pub const LABEL_NODE_NAME: &str = "metallb.io/node-name";
+
 /// Namespace that MetalLB's kinds are read from unless told otherwise.
 pub const DEFAULT_CONFIG_NAMESPACE: &str = "metallb-system";
 
@@ -52,6 +57,8 @@ pub mod reasons {
     pub const INVALID_ADVERTISEMENT: &str = "InvalidAdvertisement";
     /// No L2Advertisement announces the addresses of a Service.
     pub const NOT_ANNOUNCED: &str = "NotAnnounced";
+    /// A setting of a node stands in the way of announcing.
+    pub const NODE_SETTINGS: &str = "NodeSettings";
     /// An address that a Service has is in no pool any more.
     pub const OUTSIDE_POOLS: &str = "AddressOutsidePools";
 }

@@ -31,8 +31,16 @@ fn controller() -> Registry {
     drop(metrics.syncs.get_or_create(&ByCause { cause: word() }));
     drop(metrics.results.get_or_create(&ByResult { result: word() }));
     drop(metrics.changes.get_or_create(&ByVerb { verb: word() }));
-    metrics.register(registry.sub_registry_with_prefix("causeway"));
+    let ours = registry.sub_registry_with_prefix("causeway");
+    metrics.register(ours);
+    kubernetes(ours);
     registry
+}
+
+/// What both register for their way to the API server. The registry's prefix is `causeway`.
+fn kubernetes(registry: &mut Registry) {
+    crate::kube::client::show_metrics(registry);
+    drop(crate::kube::events::counters(registry));
 }
 
 /// Everything that a speaker registers.
@@ -54,6 +62,9 @@ fn speaker() -> Registry {
     }));
     drop(metrics.peers.get_or_create(&ByState { state: "" }));
     metrics.register(&mut registry);
+    let ours = registry.sub_registry_with_prefix("causeway");
+    kubernetes(ours);
+    drop(crate::speaker::node::register(ours));
     registry
 }
 

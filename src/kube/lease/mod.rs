@@ -130,13 +130,47 @@ pub struct LeaseSettings {
     pub timing: Timing,
 }
 
-/// An identity that no other process has, also not the next one in the same Pod: host name and a random number.
+/// An identity that no other process has, also not the next one in the same Pod: the Pod's name (`POD_NAME`), else the host's, and a random
+/// number.
 #[must_use]
 pub fn identity() -> String {
+    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    identity_of(&pod.unwrap_or_else(|| {
+        std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    }))
+}
+
+fn identity_of(place: &str) -> String {
     use std::hash::{BuildHasher, RandomState};
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let random = RandomState::new().hash_one(std::process::id());
-    format!("{}_{random:016x}", host.trim())
+    format!("{place}_{random:016x}")
+}
+
+/// Who holds a Lease, by watching it: a leader renews it within its duration, a Lease that is only left over stays as it is. No clock is compared with
+/// another machine's. Answers at once if nobody is named in it, when it is renewed, or after its duration.
+///
+/// # Errors
+/// kube's.
+pub async fn holder(client: Client, namespace: &str, name: &str) -> kube::Result<Option<String>> {
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    let look = async || -> kube::Result<Option<(String, Option<String>, u64)>> {
+        let Some(lease) = api.get_opt(name).await? else { return Ok(None) };
+        let spec = lease.spec.unwrap_or_default();
+        let seconds = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(15);
+        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
+        Ok(holder.map(|holder| (holder, lease.metadata.resource_version, seconds)))
+    };
+    let Some((_, version, seconds)) = look().await? else { return Ok(None) };
+    let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    while tokio::time::Instant::now() < end {
+        sleep(NAP).await;
+        match look().await? {
+            None => return Ok(None),
+            Some((holder, now, _)) if now != version => return Ok(Some(holder)),
+            Some(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// A running election. Dropping it ends the election without releasing the Lease.
@@ -492,5 +526,6 @@ mod tests {
     #[test]
     fn identities_differ_within_one_process() {
         assert_ne!(identity(), identity());
+        assert!(identity_of("causeway-7c9f").starts_with("causeway-7c9f_"));
     }
 }

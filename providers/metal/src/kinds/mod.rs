@@ -8,6 +8,7 @@
 
 mod address_conflict;
 mod address_pool;
+pub mod configuration_state;
 mod l2_advertisement;
 mod service_l2_status;
 
@@ -16,6 +17,7 @@ pub use address_conflict::{
     VERSION as CONFLICT_VERSION,
 };
 pub use address_pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, ServiceAllocation};
+pub use configuration_state::{ConfigurationState, ConfigurationStateStatus};
 pub use l2_advertisement::{
     L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector,
 };
@@ -42,7 +44,19 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut address_conflict = AddressConflict::crd();
     // Written whole, in one request.
     address_conflict.spec.versions.iter_mut().for_each(|version| version.subresources = None);
-    let mut crds = vec![address_conflict, IPAddressPool::crd(), l2_advertisement, service_l2_status];
+    let mut configuration_state = ConfigurationState::crd();
+    spec_is_optional(&mut configuration_state);
+    for schema in root_schemas(&mut configuration_state) {
+        // MetalLB's has none at all.
+        schema.properties.iter_mut().for_each(|properties| drop(properties.remove("spec")));
+    }
+    let mut crds = vec![
+        address_conflict,
+        IPAddressPool::crd(),
+        l2_advertisement,
+        service_l2_status,
+        configuration_state,
+    ];
     for crd in &mut crds {
         for schema in root_schemas(crd) {
             schema.title = None;
@@ -135,6 +149,7 @@ mod tests {
             names,
             [
                 "addressconflicts.causeway.io",
+                "configurationstates.metallb.io",
                 "ipaddresspools.metallb.io",
                 "l2advertisements.metallb.io",
                 "servicel2statuses.metallb.io"
@@ -193,6 +208,23 @@ mod tests {
             let rules = &at(&status, &["status", field])["x-kubernetes-validations"];
             assert_eq!(rules[0]["rule"], "self == oldSelf", "{field}");
         }
+    }
+
+    #[test]
+    fn configuration_state_reports_only() {
+        let state = schema("ConfigurationState");
+        assert!(at(&state, &[])["properties"].get("spec").is_none());
+        assert_eq!(at(&state, &["status", "result"])["enum"], json!(["Valid", "Invalid", "Unknown"]));
+        let conditions = at(&state, &["status", "conditions"]);
+        assert_eq!(conditions["x-kubernetes-list-type"], "map");
+        assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
+        let condition = &conditions["items"];
+        assert_eq!(
+            condition["required"],
+            json!(["lastTransitionTime", "message", "reason", "status", "type"])
+        );
+        assert_eq!(condition["properties"]["lastTransitionTime"]["format"], "date-time");
+        assert_eq!(condition["properties"]["reason"]["minLength"], json!(1));
     }
 
     #[test]

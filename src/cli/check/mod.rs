@@ -1,0 +1,126 @@
+//! `causeway check`: is the set-up sound? Reads the cluster only, and says of each thing that must be there whether it is, and what to do if not.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`rules`] | pure: what was read in, findings out |
+//! | [`rights`] | pure: the rights that deploy/ gives, as questions to the API server |
+//! | [`live`] | I/O: what is read |
+
+pub mod live;
+pub mod rights;
+pub mod rules;
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::args::OutputFormat;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// Works, but not as well as it could; or could not be looked at.
+    Warning,
+    /// Does not work until somebody does something.
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// The object, or what else it is about.
+    pub about: String,
+    /// What was found, and what to do about it.
+    pub message: String,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(about: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { level: Level::Ok, about: about.into(), message: message.into() }
+    }
+
+    /// Something to know.
+    pub fn warning(about: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { level: Level::Warning, about: about.into(), message: message.into() }
+    }
+
+    /// Something to mend.
+    pub fn error(about: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { level: Level::Error, about: about.into(), message: message.into() }
+    }
+}
+
+/// All findings, in the order in which they were looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The findings.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    fn count(&self, level: Level) -> usize {
+        self.findings.iter().filter(|f| f.level == level).count()
+    }
+
+    /// 0, or 2 if anything is an error.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        if self.count(Level::Error) == 0 { 0 } else { 2 }
+    }
+
+    /// As text or JSON, with a line feed at the end.
+    #[must_use]
+    pub fn render(&self, format: OutputFormat) -> String {
+        if format == OutputFormat::Json {
+            // Plain data with string keys: it always becomes JSON.
+            return serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        }
+        let mut out = String::new();
+        for finding in &self.findings {
+            let sign = match finding.level {
+                Level::Ok => "ok     ",
+                Level::Warning => "WARNING",
+                Level::Error => "ERROR  ",
+            };
+            let _ = writeln!(out, "{sign} {}: {}", finding.about, finding.message);
+        }
+        let (errors, warnings) = (self.count(Level::Error), self.count(Level::Warning));
+        let _ = match (errors, warnings) {
+            (0, 0) => writeln!(out, "\nThe set-up is sound."),
+            (0, n) => writeln!(out, "\nThe set-up is sound, with {n} warning{}.", plural(n)),
+            (n, w) => writeln!(out, "\n{n} error{} and {w} warning{}.", plural(n), plural(w)),
+        };
+        out
+    }
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let of = |findings: Vec<Finding>| Report { findings };
+        let sound = of(vec![Finding::ok("a", "b")]);
+        assert_eq!(sound.exit_status(), 0);
+        assert_eq!(sound.render(OutputFormat::Text), "ok      a: b\n\nThe set-up is sound.\n");
+        let warned = of(vec![Finding::warning("a", "b")]);
+        assert_eq!(warned.exit_status(), 0);
+        assert!(warned.render(OutputFormat::Text).contains("with 1 warning."));
+        let broken = of(vec![Finding::error("a", "b"), Finding::warning("c", "d")]);
+        assert_eq!(broken.exit_status(), 2);
+        assert!(broken.render(OutputFormat::Text).ends_with("1 error and 1 warning.\n"));
+        let json: serde_json::Value = serde_json::from_str(&broken.render(OutputFormat::Json)).expect("JSON");
+        assert_eq!(json["findings"][0], serde_json::json!({"level": "error", "about": "a", "message": "b"}));
+    }
+}
