@@ -337,3 +337,13 @@ pub fn condition(service: &Service, kind: &str) -> Option<(String, String)> {
     let conditions = service.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|c| c.type_ == kind).map(|c| (c.status.clone(), c.message.clone()))
 }
+
+/// A program of tests/bed/tools, built the first time.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let script = top().join("tests/bed/tools/build.sh");
+    let output = Command::new(&script).arg(name).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("running {}", script.display()))?;
+    ensure!(output.status.success(), "{} {name} failed", script.display());
+    let text = String::from_utf8(output.stdout)?;
+    Ok(PathBuf::from(text.lines().last().unwrap_or_default()))
+}
