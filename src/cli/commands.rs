@@ -45,12 +45,7 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
         }
         #[cfg(feature = "metal")]
         Config::Speaker(config) => {
-            // One thread: a frame is answered by the thread that the kernel woke, and a small process stays small.
-            on(
-                tokio::runtime::Builder::new_current_thread(),
-                &config.log.clone(),
-                crate::run::speaker::run(*config),
-            )?;
+            logged(&config.log.clone(), crate::run::speaker::run(*config))?;
             Ok(0)
         }
         #[cfg(not(feature = "metal"))]
@@ -81,17 +76,11 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
     }
 }
 
+/// Runs on one thread: a speaker answers a frame on the thread that the kernel woke, a controller waits most of the time, and a small process
+/// stays small.
 fn logged<T>(log: &LogConfig, command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    on(tokio::runtime::Builder::new_multi_thread(), log, command)
-}
-
-fn on<T>(
-    mut runtime: tokio::runtime::Builder,
-    log: &LogConfig,
-    command: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
     crate::run::start_logging(log)?;
-    let runtime = runtime.enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(command);
     // The command has said its last word. Waiting for its tasks could take for ever: one that retries without pause, because the
     // client it uses is gone already, never comes to see that it is cancelled.

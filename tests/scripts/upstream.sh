@@ -2,6 +2,7 @@
 # Upstream's LoadBalancer specs (kubernetes/test/e2e) against Causeway on a bed of three nodes.
 #
 #   upstream.sh fast     all but the two that watch a rolling update for 15 minutes each, and the one below
+#   upstream.sh slow     those two
 #   upstream.sh all      all 17
 #
 # One spec cannot pass on layer 2: "should be able to switch session affinity ... with Local traffic policy" has a Pod on each node and
@@ -12,10 +13,12 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/causeway/target}
 export CARGO_TARGET_DIR
+focus=LoadBalancers skip=
 case ${1:-} in
 fast) skip='rolling update|switch session affinity for LoadBalancer service with Local' expected=14 ;;
-all) skip='' expected=17 ;;
-*) echo "usage: upstream.sh fast | all" >&2; exit 2 ;;
+slow) focus='LoadBalancers.*rolling update' expected=2 ;;
+all) expected=17 ;;
+*) echo "usage: upstream.sh fast | slow | all" >&2; exit 2 ;;
 esac
 CAUSEWAY_BED=upstream-$$
 export CAUSEWAY_BED
@@ -32,7 +35,7 @@ trap 'exit 130' INT TERM
 "$bed" kubectl apply --server-side -f tests/manifests/pool.yaml >/dev/null
 "$bed" kubectl -n kube-system rollout status deployment/causeway --timeout=90s
 "$bed" kubectl -n kube-system rollout status daemonset/causeway-speaker --timeout=90s
-set -- --focus LoadBalancers
+set -- --focus "$focus"
 [ -z "$skip" ] || set -- "$@" --skip "$skip"
 table=$(mktemp)
 trap 'rm -f "$table"; "$bed" down >/dev/null 2>&1 || true' EXIT
