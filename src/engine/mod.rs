@@ -78,6 +78,15 @@ struct Facts<F> {
     told: Vec<Problem>,
 }
 
+/// The provider's own objects, judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What is wrong with them.
+    pub problems: Vec<Problem>,
+    /// This replica works; a standby judges too.
+    pub working: bool,
+}
+
 /// The engine of one provider.
 pub struct Engine<P: CloudProvider, C: Cluster> {
     provider: Arc<P>,
@@ -95,8 +104,8 @@ pub struct Engine<P: CloudProvider, C: Cluster> {
     orphans_to_remove: Mutex<std::collections::HashSet<LbKey>>,
     /// Kinds whose complete list has not come yet.
     missing: watch::Sender<BTreeSet<String>>,
-    /// What is wrong with own objects; `None` before this replica works.
-    own_problems: watch::Sender<Option<Vec<Problem>>>,
+    /// What is wrong with own objects; `None` before all lists are complete.
+    judged: watch::Sender<Option<Judged>>,
     /// Set once leadership began and the provider started: only then are keys queued.
     working: std::sync::atomic::AtomicBool,
     wake: Notify,
@@ -134,7 +143,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             orphans: Mutex::default(),
             orphans_to_remove: Mutex::default(),
             missing: watch::Sender::new(kinds.into_iter().collect()),
-            own_problems: watch::Sender::new(None),
+            judged: watch::Sender::new(None),
             working: std::sync::atomic::AtomicBool::new(false),
             wake: Notify::new(),
             own_dirty: Notify::new(),
@@ -169,10 +178,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         self.missing.borrow().clone()
     }
 
-    /// What is wrong with the provider's own objects, while this replica works.
+    /// What is wrong with the provider's own objects, once all lists are complete.
     #[must_use]
-    pub fn own_problems(&self) -> watch::Receiver<Option<Vec<Problem>>> {
-        self.own_problems.subscribe()
+    pub fn judged(&self) -> watch::Receiver<Option<Judged>> {
+        self.judged.subscribe()
     }
 
     /// A snapshot of what the engine knows, for `/debug/state`. Holds no Secret.
@@ -223,6 +232,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     /// Takes updates until the channel closes. Runs on every replica: a standby's index is warm.
     pub async fn feed(&self, mut updates: mpsc::Receiver<Update>) {
         while let Some(update) = updates.recv().await {
+            let complete = self.missing.borrow().is_empty();
             let mut effects = self.take(update);
             // Whatever else has come already is taken in one go, so that a burst of pools makes facts anew once.
             for _ in 0..1024 {
@@ -232,6 +242,8 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 effects.facts |= more.facts;
                 effects.problems.extend(more.problems);
             }
+            // No own objects at all are judged too.
+            effects.facts |= !complete && self.missing.borrow().is_empty();
             self.act_on(effects);
         }
     }
@@ -265,8 +277,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let mut current = lock(&self.facts);
         current.version += 1;
         current.facts = Arc::new(facts);
+        if self.missing.borrow().is_empty() {
+            self.judged.send_replace(Some(Judged { problems: problems.clone(), working: self.working() }));
+        }
         if self.working() {
-            self.own_problems.send_replace(Some(problems.clone()));
             let new: Vec<Problem> = problems.iter().filter(|p| !current.told.contains(p)).cloned().collect();
             current.told = problems;
             drop(current);

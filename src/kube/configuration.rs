@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use causeway_api::Problem;
 use causeway_api::names::FIELD_MANAGER;
+use causeway_api::{Problem, Severity};
 use causeway_metal::kinds::configuration_state::ConfigurationStateStatus;
 use causeway_metal::kinds::{GROUP, VERSION};
 use k8s_openapi::api::core::v1::Node;
@@ -15,6 +15,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -32,6 +35,60 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 
 /// What each part of a component found wrong, by the type of its condition.
 pub type Found = BTreeMap<&'static str, Vec<String>>;
+
+/// MetalLB's metrics of what a component makes of the configuration, with its names.
+#[derive(Clone, Debug)]
+pub struct ConfigMetrics {
+    updates: Counter,
+    errors: Counter,
+    loaded: Gauge,
+    stale: Gauge,
+}
+
+impl ConfigMetrics {
+    /// Registers them. The registry must have no prefix: these names are complete.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            updates: Counter::default(),
+            errors: Counter::default(),
+            loaded: Gauge::default(),
+            stale: Gauge::default(),
+        };
+        registry.register(
+            "metallb_k8s_client_updates",
+            "Changes of pools and advertisements that were taken in",
+            metrics.updates.clone(),
+        );
+        registry.register(
+            "metallb_k8s_client_update_errors",
+            "Changes of pools and advertisements after which part of them was refused",
+            metrics.errors.clone(),
+        );
+        registry.register(
+            "metallb_k8s_client_config_loaded_bool",
+            "1 if pools and advertisements were read at least once",
+            metrics.loaded.clone(),
+        );
+        registry.register(
+            "metallb_k8s_client_config_stale_bool",
+            "1 while part of the pools and advertisements is refused, so that what was valid of them counts",
+            metrics.stale.clone(),
+        );
+        metrics
+    }
+
+    /// The configuration was read anew.
+    pub fn read(&self, problems: &[Problem]) {
+        let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
+        self.updates.inc();
+        if refused {
+            self.errors.inc();
+        }
+        self.loaded.set(1);
+        self.stale.set(i64::from(refused));
+    }
+}
 
 /// A problem as a line of a condition.
 #[must_use]

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{DRAIN, connect, registry, shutdown, watch_checks, within};
+use super::{DRAIN, OUR_PREFIX, connect, shutdown, watch_checks, within};
 use crate::admin::auth::Guard;
 use crate::admin::{self, Admin, Checks};
 use crate::cli::Provider;
@@ -35,8 +35,9 @@ use crate::state::index::{Index, Rules};
 /// # Errors
 /// What makes it impossible to start, or to go on; naming flag or object.
 pub async fn run(config: ControllerConfig) -> anyhow::Result<()> {
-    let mut registry = registry();
-    let connection = connect(&config.kube, &mut registry).await?;
+    // MetalLB's names are among these, so no prefix of ours.
+    let mut registry = Registry::default();
+    let connection = connect(&config.kube, registry.sub_registry_with_prefix(OUR_PREFIX)).await?;
     let stop = shutdown()?;
     match config.provider.provider {
         #[cfg(feature = "metal")]
@@ -104,26 +105,34 @@ async fn keep_membership_key(connection: Connection, secret: crate::cli::config:
     }
 }
 
-/// Says in the ConfigurationState `controller` what is wrong with pools and advertisements.
+/// Says what is wrong with pools and advertisements: in the metrics, and while this replica works in the ConfigurationState `controller`; without a
+/// client in the metrics only.
 #[cfg(feature = "metal")]
 async fn report_configuration(
-    client: kube::Client,
+    client: Option<kube::Client>,
     namespace: String,
-    mut problems: tokio::sync::watch::Receiver<Option<Vec<causeway_api::Problem>>>,
+    mut judged: tokio::sync::watch::Receiver<Option<crate::engine::Judged>>,
+    metrics: crate::kube::configuration::ConfigMetrics,
 ) {
     use crate::kube::configuration::{Component, Found, keep, problem_line};
     use causeway_metal::kinds::configuration_state::POOLS_VALID;
     let (tx, found) = tokio::sync::watch::channel(None);
-    let follow = async {
-        loop {
-            let lines = problems.borrow_and_update().as_ref().map(|p| p.iter().map(problem_line).collect());
-            tx.send_replace(lines.map(|lines| Found::from([(POOLS_VALID, lines)])));
-            if problems.changed().await.is_err() {
-                return;
+    if let Some(client) = client {
+        tokio::spawn(keep(client, Component { namespace, node: None }, found));
+    }
+    loop {
+        let now = judged.borrow_and_update().clone();
+        if let Some(now) = now {
+            metrics.read(&now.problems);
+            if now.working {
+                let lines = now.problems.iter().map(problem_line).collect();
+                tx.send_replace(Some(Found::from([(POOLS_VALID, lines)])));
             }
         }
-    };
-    tokio::join!(keep(client, Component { namespace, node: None }, found), follow);
+        if judged.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn run_with<P: CloudProvider>(
@@ -152,15 +161,19 @@ async fn run_with<P: CloudProvider>(
     let index = Index::new(rules, Arc::new(move |member| keys.key(member)));
 
     let metrics = Metrics::default();
-    metrics.register(&mut registry);
-    let events = Events::start(connection.client(), event_settings(wants.kinds.clone()), &mut registry);
+    let ours = registry.sub_registry_with_prefix(OUR_PREFIX);
+    metrics.register(ours);
+    let events = Events::start(connection.client(), event_settings(wants.kinds.clone()), ours);
     let cluster = KubeCluster::new(connection.client(), wants.kinds.clone(), events);
     let kinds = kinds(&wants);
     let engine = Arc::new(Engine::new(Arc::clone(&provider), cluster, index, kinds, config.engine, metrics));
     #[cfg(feature = "metal")]
-    if config.provider.provider == Provider::Metal && !config.engine.dry_run && !config.engine.paused {
+    if config.provider.provider == Provider::Metal {
         let namespace = config.provider.config_namespace.clone();
-        tokio::spawn(report_configuration(connection.client(), namespace, engine.own_problems()));
+        let silent = config.engine.dry_run || config.engine.paused;
+        let metrics = crate::kube::configuration::ConfigMetrics::register(&mut registry);
+        let client = (!silent).then(|| connection.client());
+        tokio::spawn(report_configuration(client, namespace, engine.judged(), metrics));
     }
 
     let (tx, rx) = mpsc::channel(1024);

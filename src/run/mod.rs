@@ -92,10 +92,8 @@ async fn connect(config: &KubeConfig, registry: &mut Registry) -> anyhow::Result
     Ok(connection)
 }
 
-/// A registry whose own names begin with `causeway_`.
-fn registry() -> Registry {
-    Registry::with_prefix("causeway")
-}
+/// What our own metrics begin with.
+const OUR_PREFIX: &str = "causeway";
 
 /// How long writes in flight may take to end after SIGTERM; below Kubernetes' default grace period of 30 s.
 const DRAIN: Duration = Duration::from_secs(20);

@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{connect, shutdown, watch_checks};
+use super::{OUR_PREFIX, connect, shutdown, watch_checks};
 use crate::admin::auth::Guard;
 use crate::admin::{self, Admin, Checks};
 use crate::cli::config::{MembershipKey, SpeakerConfig};
 use crate::engine::cluster::EventNote;
-use crate::kube::configuration::{self, Component, Found, problem_line};
+use crate::kube::configuration::{self, Component, ConfigMetrics, Found, problem_line};
 use crate::kube::events::{EventSettings, Events};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
 use crate::speaker::world::{WorldBuilder, wants};
@@ -42,7 +42,8 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::default();
     metrics.register(&mut registry);
-    let ours = registry.sub_registry_with_prefix("causeway");
+    let config_metrics = ConfigMetrics::register(&mut registry);
+    let ours = registry.sub_registry_with_prefix(OUR_PREFIX);
     let connection = connect(&config.kube, ours).await?;
     let settings = EventSettings {
         component: "metallb-speaker".to_owned(),
@@ -97,7 +98,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         Component { namespace: config.config_namespace.clone(), node: Some(config.node_name.clone()) };
     tokio::spawn(configuration::keep(connection.client(), component, found));
     let (view_tx, view) = watch::channel(None);
-    tokio::spawn(build_worlds(builder, rx, watches, view_tx, found_tx.clone()));
+    tokio::spawn(build_worlds(builder, rx, watches, view_tx, found_tx.clone(), config_metrics));
     let (key_tx, keys) = watch::channel(None);
     match config.membership_key.clone() {
         MembershipKey::Secret(name) => {
@@ -167,8 +168,10 @@ async fn build_worlds(
     watches: Watches,
     out: watch::Sender<Option<View>>,
     found: watch::Sender<Option<Found>>,
+    metrics: ConfigMetrics,
 ) {
     let mut states = watches.states();
+    let mut judged = None;
     let (mut complete, mut stale) = (false, true);
     loop {
         tokio::select! {
@@ -195,7 +198,11 @@ async fn build_worlds(
         complete = complete
             || (crate::kube::watch::missing(&states.borrow_and_update()).is_empty() && updates.is_empty());
         if complete && stale {
-            note(&found, CONFIG_VALID, builder.problems().iter().map(problem_line).collect());
+            let (times, problems) = builder.problems();
+            if judged.replace(times) != Some(times) {
+                metrics.read(problems);
+                note(&found, CONFIG_VALID, problems.iter().map(problem_line).collect());
+            }
             out.send_replace(Some(View {
                 world: Arc::new(builder.world()),
                 peers: Arc::new(builder.peers()),

@@ -32,6 +32,7 @@ pub struct WorldBuilder {
     world: World,
     peers: Peers,
     problems: Vec<Problem>,
+    judged: u64,
 }
 
 impl WorldBuilder {
@@ -59,6 +60,7 @@ impl WorldBuilder {
             world: World { ignore_exclude_label, ..World::default() },
             peers: Peers::new(),
             problems: Vec::new(),
+            judged: 0,
         }
     }
 
@@ -83,6 +85,7 @@ impl WorldBuilder {
             self.world.pools = Arc::new(pools);
             self.world.advertisements = Arc::new(advertisements);
             self.problems.clone_from(&problems);
+            self.judged += 1;
             changed = true;
         }
         (changed, problems)
@@ -94,10 +97,10 @@ impl WorldBuilder {
         self.world.clone()
     }
 
-    /// What is wrong with own objects.
+    /// What is wrong with own objects, and how often that was judged.
     #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
+    pub fn problems(&self) -> (u64, &[Problem]) {
+        (self.judged, &self.problems)
     }
 
     /// Addresses of all nodes.

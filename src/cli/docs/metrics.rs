@@ -31,6 +31,8 @@ fn controller() -> Registry {
     drop(metrics.syncs.get_or_create(&ByCause { cause: word() }));
     drop(metrics.results.get_or_create(&ByResult { result: word() }));
     drop(metrics.changes.get_or_create(&ByVerb { verb: word() }));
+    #[cfg(feature = "metal")]
+    drop(crate::kube::configuration::ConfigMetrics::register(&mut registry));
     let ours = registry.sub_registry_with_prefix("causeway");
     metrics.register(ours);
     kubernetes(ours);
@@ -62,6 +64,7 @@ fn speaker() -> Registry {
     }));
     drop(metrics.peers.get_or_create(&ByState { state: "" }));
     metrics.register(&mut registry);
+    drop(crate::kube::configuration::ConfigMetrics::register(&mut registry));
     let ours = registry.sub_registry_with_prefix("causeway");
     kubernetes(ours);
     drop(crate::speaker::node::register(ours));
