@@ -25,9 +25,16 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+const CONTROLLERS: &str = "app.kubernetes.io/name=causeway,app.kubernetes.io/component=controller";
+
 fn scale(bed: &Bed, replicas: usize) -> Result<()> {
     let replicas = format!("--replicas={replicas}");
-    bed.kubectl(&["-n", "kube-system", "scale", "deployment/causeway", &replicas]).map(drop)
+    bed.kubectl(&["-n", "kube-system", "scale", "deployment/causeway", &replicas])?;
+    if replicas == "--replicas=0" {
+        let gone = ["-n", "kube-system", "wait", "--for=delete", "pod", "-l", CONTROLLERS, "--timeout=60s"];
+        bed.kubectl(&gone)?;
+    }
+    Ok(())
 }
 
 /// The commands of a page: indented lines that begin with a program's name, up to the heading `until`.
