@@ -283,6 +283,15 @@ pub struct NodeArgs {
     /// Announce from nodes with the label node.kubernetes.io/exclude-from-external-load-balancers too.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub ignore_exclude_lb: bool,
+    /// How often the segment is asked whether somebody else has an address before the address is announced for the first time; 0: never.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub address_probes: u32,
+    /// Time between two of these questions, and after the last one until the address counts as free.
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = duration::parse)]
+    pub address_probe_interval: Duration,
+    /// How many free addresses of each pool and family are asked for before anybody has them, so that their first use need not wait.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub probe_ahead: usize,
 }
 
 /// How speakers know which of them live.

@@ -189,6 +189,12 @@ pub struct SpeakerConfig {
     pub exclude_interfaces: Vec<String>,
     /// The label that excludes nodes counts for nothing.
     pub ignore_exclude_lb: bool,
+    /// Questions whether somebody else has an address, before its first use.
+    pub address_probes: u32,
+    /// Time between these.
+    pub address_probe_interval: Duration,
+    /// Free addresses that are asked for ahead, of each pool and family.
+    pub probe_ahead: usize,
     /// UDP port of heartbeats.
     pub membership_port: u16,
     /// Time between heartbeats.
@@ -509,6 +515,16 @@ impl Check {
                 );
             }
         }
+        if args.node.address_probes > 10 {
+            self.error("--address-probes", "must be at most 10; 0 switches probing off");
+        }
+        if !(Duration::from_millis(10)..=Duration::from_secs(10)).contains(&args.node.address_probe_interval)
+        {
+            self.error("--address-probe-interval", "must be between 10ms and 10s");
+        }
+        if args.node.probe_ahead > 256 {
+            self.error("--probe-ahead", "must be at most 256: each costs broadcasts all the time");
+        }
         let membership = args.membership;
         if membership.membership_port == 0 {
             self.error("--membership-port", "must not be 0: all speakers must use the same port");
@@ -535,6 +551,9 @@ impl Check {
             own_classless,
             exclude_interfaces: args.node.exclude_interfaces,
             ignore_exclude_lb: args.node.ignore_exclude_lb,
+            address_probes: args.node.address_probes,
+            address_probe_interval: args.node.address_probe_interval,
+            probe_ahead: args.node.probe_ahead,
             membership_port: membership.membership_port,
             membership_interval: membership.membership_interval,
             membership_misses: membership.membership_misses,

@@ -134,8 +134,10 @@ mod metal {
         let s = speaker(
             "--config-namespace=lb --load-balancer-class=x --own-classless=false --exclude-interfaces=wg* --exclude-interfaces=eth9 \
              --ignore-exclude-lb --membership-port=5000 --membership-interval=100ms --membership-misses=5 --membership-key-file=key \
-             --cluster-id=c1 --admin-port=98",
+             --cluster-id=c1 --admin-port=98 --address-probes=1 --address-probe-interval=1s --probe-ahead=20",
         );
+        assert_eq!((s.address_probes, s.probe_ahead), (1, 20));
+        assert_eq!(s.address_probe_interval, Duration::from_secs(1));
         assert_eq!((s.node_name.as_str(), s.config_namespace.as_str()), ("n1", "lb"));
         assert_eq!(
             (s.load_balancer_classes.as_slice(), s.own_classless),
@@ -149,6 +151,8 @@ mod metal {
         assert_eq!((s.cluster_id.as_deref(), s.admin.listen.port()), (Some("c1"), 98));
         let defaults = speaker("");
         assert_eq!((defaults.membership_port, defaults.membership_misses), (7947, 3));
+        assert_eq!((defaults.address_probes, defaults.probe_ahead), (3, 8));
+        assert_eq!(defaults.address_probe_interval, Duration::from_millis(200));
         assert!(
             matches!(defaults.membership_key, MembershipKey::Secret(s) if s.name == "causeway-membership")
         );
@@ -198,6 +202,9 @@ mod metal {
     #[case("--membership-interval=1ms", "--membership-interval")]
     #[case("--membership-misses=1", "--membership-misses")]
     #[case("--membership-port=0", "--membership-port")]
+    #[case("--address-probes=11", "--address-probes")]
+    #[case("--address-probe-interval=1ms", "--address-probe-interval")]
+    #[case("--probe-ahead=257", "--probe-ahead")]
     #[case("--exclude-interfaces=^docker.*", "--exclude-interfaces")]
     #[case("--node-name=", "--node-name")]
     fn wrong_flags_of_the_speaker_are_named(#[case] flag: &str, #[case] named: &str) {

@@ -2,6 +2,7 @@
 //!
 //! The API server is needed at the start only: what is known stays valid while it is away, and heartbeats never pass through it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use anyhow::Context;
 use causeway_api::ObjectRef;
 use causeway_metal::kinds::configuration_state::{CONFIG_VALID, NODE_VALID};
 use causeway_metal::names::{events, reasons};
+use causeway_speaker::inquiry::{self, Phase};
 use causeway_speaker::interfaces::Exclude;
+use causeway_speaker::l2::Probing;
 use causeway_speaker::{Channels, Config, Heartbeats, Metrics, Snapshot, SpeakerEvent, View};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +27,7 @@ use crate::engine::cluster::EventNote;
 use crate::kube::configuration::{self, Component, ConfigMetrics, Found, problem_line};
 use crate::kube::events::{EventSettings, Events};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
+use crate::speaker::conflicts::{self, Met};
 use crate::speaker::world::{WorldBuilder, wants};
 use crate::speaker::{key, node};
 use crate::state::records::Update;
@@ -109,6 +113,9 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         }
     }
     let (event_tx, event_rx) = mpsc::channel(1024);
+    let (met_tx, met) = mpsc::unbounded_channel();
+    let (namespace, me) = (config.config_namespace.clone(), config.node_name.clone());
+    tokio::spawn(conflicts::keep(connection.client(), namespace, me, met));
     let mut exclude = Exclude::default_patterns();
     exclude.extend(config.exclude_interfaces.iter().map(|pattern| glob(pattern)));
     let this_node = ObjectRef {
@@ -131,7 +138,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         }
         note(&found_tx, NODE_VALID, problems.to_vec());
     }));
-    tokio::spawn(say(event_rx, events, config.node_name.clone()));
+    tokio::spawn(say(event_rx, events, met_tx, config.node_name.clone()));
 
     let speaker = Config {
         node: config.node_name.clone(),
@@ -144,7 +151,11 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         }),
         exclude,
         timing: causeway_speaker::l2::Timing::default(),
-        probing: causeway_speaker::l2::Probing::default(),
+        inquiry: inquiry::Settings {
+            probing: Probing { number: config.address_probes, interval: config.address_probe_interval },
+            ahead: config.probe_ahead,
+            ..inquiry::Settings::default()
+        },
     };
     let channels = Channels { view, keys, events: event_tx, snapshots };
     let asked = stop.clone();
@@ -206,6 +217,7 @@ async fn build_worlds(
             out.send_replace(Some(View {
                 world: Arc::new(builder.world()),
                 peers: Arc::new(builder.peers()),
+                conflicts: builder.conflicts(),
             }));
             stale = false;
         }
@@ -221,7 +233,16 @@ fn note(found: &watch::Sender<Option<Found>>, condition: &'static str, problems:
 }
 
 /// What happens here, as Events and log lines.
-async fn say(mut happened: mpsc::Receiver<SpeakerEvent>, events: Events, node: String) {
+async fn say(
+    mut happened: mpsc::Receiver<SpeakerEvent>,
+    events: Events,
+    conflicts: mpsc::UnboundedSender<(IpAddr, Met)>,
+    node: String,
+) {
+    let met = |address, met| {
+        // Its task lives as long as this one.
+        let _ended = conflicts.send((address, met));
+    };
     let event = |object: &ObjectRef, warning: bool, reason: &str, message: String| {
         events.send(EventNote { object: object.clone(), warning, reason: reason.to_owned(), message });
     };
@@ -238,6 +259,21 @@ async fn say(mut happened: mpsc::Receiver<SpeakerEvent>, events: Events, node: S
             SpeakerEvent::AnnouncementFailed { object, failure, .. } => {
                 warn!(%object, "{failure}");
                 event(&object, true, events::ANNOUNCE_FAILED, failure.to_string());
+            }
+            SpeakerEvent::Conflict { address, mac, interface, phase } => {
+                match phase {
+                    Phase::Probe => {
+                        warn!(%address, %mac, interface, "another station uses this address: it is not announced")
+                    }
+                    Phase::Announced => {
+                        warn!(%address, %mac, interface, "another station claims this address: it is defended")
+                    }
+                }
+                met(address, Met::Other { mac: mac.to_string(), interface, phase });
+            }
+            SpeakerEvent::ConflictResolved { address } => {
+                info!(%address, "no other station uses this address any more");
+                met(address, Met::Nobody);
             }
             SpeakerEvent::Isolated { isolated: true, peers } => {
                 warn!(

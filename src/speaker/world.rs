@@ -12,7 +12,9 @@ use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, When, World};
 use causeway_metal::candidates::{NodeFacts, NodeName};
 use causeway_metal::pool::Pools;
+use causeway_speaker::inquiry::Reported;
 
+use super::conflicts;
 use crate::state::index::{Index, Rules};
 use crate::state::records::Update;
 use crate::translate::{ClassRules, ClusterHealth};
@@ -33,6 +35,7 @@ pub struct WorldBuilder {
     peers: Peers,
     problems: Vec<Problem>,
     judged: u64,
+    conflicts: Arc<BTreeMap<IpAddr, Reported>>,
 }
 
 impl WorldBuilder {
@@ -61,6 +64,7 @@ impl WorldBuilder {
             peers: Peers::new(),
             problems: Vec::new(),
             judged: 0,
+            conflicts: Arc::default(),
         }
     }
 
@@ -86,6 +90,7 @@ impl WorldBuilder {
             self.world.advertisements = Arc::new(advertisements);
             self.problems.clone_from(&problems);
             self.judged += 1;
+            self.conflicts = Arc::new(conflicts::read(&objects));
             changed = true;
         }
         (changed, problems)
@@ -107,6 +112,12 @@ impl WorldBuilder {
     #[must_use]
     pub fn peers(&self) -> Peers {
         self.peers.clone()
+    }
+
+    /// The conflicts that speakers reported.
+    #[must_use]
+    pub fn conflicts(&self) -> Arc<BTreeMap<IpAddr, Reported>> {
+        Arc::clone(&self.conflicts)
     }
 
     fn refresh(&mut self, key: &LbKey) -> bool {

@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use causeway_api::{LbKey, ObjectRef};
 use causeway_metal::announce::{Decision, Verdict};
+
+use crate::inquiry::Phase;
+use crate::l2::MacAddr;
 
 /// What this node tells the rest of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,22 @@ pub enum SpeakerEvent {
         /// Why, with what to do.
         failure: Failure,
     },
+    /// Somebody else on the segment uses an address. Told again from time to time while it lasts.
+    Conflict {
+        /// The address.
+        address: IpAddr,
+        /// Hardware address of the other.
+        mac: MacAddr,
+        /// Name of the interface on which it was met.
+        interface: String,
+        /// Whether the address was announced already.
+        phase: Phase,
+    },
+    /// Nobody else uses the address any more.
+    ConflictResolved {
+        /// The address.
+        address: IpAddr,
+    },
     /// No peer is heard any more, or one is again.
     Isolated {
         /// Whether it is so now.
@@ -58,6 +78,19 @@ pub enum Failure {
     NoInterface {
         /// This node.
         node: String,
+    },
+    /// Somebody else uses an address of it, and answered before the address was announced for the first time.
+    #[error(
+        "{address} is not announced: the station {mac} on the same segment uses it. Take the address from that station, or out of the pool (spec.addresses); \
+         it is asked for again every {} seconds", recheck.as_secs()
+    )]
+    InUse {
+        /// The address.
+        address: IpAddr,
+        /// Hardware address of the other.
+        mac: MacAddr,
+        /// Time between two questions.
+        recheck: Duration,
     },
 }
 
@@ -111,6 +144,24 @@ impl Duty {
                 .insert(announcement.key.clone(), Announced { object, addresses, interfaces: names });
         }
         duty
+    }
+
+    /// Announce none of these addresses. The failures are said of the load balancers that have them; without one it is only a matter of a moment.
+    pub fn withhold(&mut self, reasons: &BTreeMap<IpAddr, Option<Failure>>) {
+        if reasons.is_empty() {
+            return;
+        }
+        for addresses in self.addresses.values_mut() {
+            addresses.retain(|address| !reasons.contains_key(address));
+        }
+        let failed = &mut self.failed;
+        self.announced.retain(|key, announced| {
+            for failure in announced.addresses.iter().filter_map(|address| reasons.get(address)?.as_ref()) {
+                failed.insert(key.clone(), (announced.object.clone(), failure.clone()));
+            }
+            announced.addresses.retain(|address| !reasons.contains_key(address));
+            !announced.addresses.is_empty()
+        });
     }
 
     /// What to tell when this duty takes the place of `before`: first what stopped.

@@ -4,8 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::inquiry;
 use crate::interfaces::{BadPattern, Exclude};
-use crate::l2::{Probing, Timing};
+use crate::l2::Timing;
 
 /// How a speaker is to work. `validate` names what is wrong with it.
 #[derive(Debug, Clone)]
@@ -20,8 +21,8 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// When addresses are said unasked.
     pub timing: Timing,
-    /// How an address is asked for before its first use.
-    pub probing: Probing,
+    /// How the segment is asked whether somebody else has an address.
+    pub inquiry: inquiry::Settings,
 }
 
 /// Settings of the heartbeats. What they cost and give is told in [`crate::membership`].
@@ -103,6 +104,16 @@ impl Config {
             check(bounds.contains(&interval), "heartbeat interval", format!("{interval:?}"), "10ms to 10s")?;
             check((2..=100).contains(&misses), "missed heartbeats", misses.to_string(), "2 to 100")?;
         }
+        let inquiry::Settings { probing, ahead, .. } = self.inquiry;
+        let bounds = Duration::from_millis(10)..=Duration::from_secs(10);
+        check(probing.number <= 10, "address probes", probing.number.to_string(), "0 to 10")?;
+        check(
+            bounds.contains(&probing.interval),
+            "address probe interval",
+            format!("{:?}", probing.interval),
+            "10ms to 10s",
+        )?;
+        check(ahead <= 256, "addresses probed ahead", ahead.to_string(), "0 to 256")?;
         Exclude::new(&self.exclude)?;
         Ok(())
     }
@@ -121,8 +132,14 @@ mod tests {
             heartbeats: Some(Heartbeats::default()),
             exclude: Exclude::default_patterns(),
             timing: Timing::default(),
-            probing: Probing::default(),
+            inquiry: inquiry::Settings::default(),
         }
+    }
+
+    fn inquiry(change: impl FnOnce(&mut inquiry::Settings)) -> Config {
+        let mut inquiry = inquiry::Settings::default();
+        change(&mut inquiry);
+        Config { inquiry, ..sound() }
     }
 
     fn heartbeats(change: impl FnOnce(&mut Heartbeats)) -> Config {
@@ -145,6 +162,9 @@ mod tests {
     #[case(heartbeats(|h| h.misses = 1), "missed heartbeats is 1: it must be 2 to 100")]
     #[case(heartbeats(|h| h.interval = Duration::from_millis(9)), "heartbeat interval is 9ms")]
     #[case(heartbeats(|h| h.interval = Duration::from_secs(11)), "heartbeat interval is 11s")]
+    #[case(inquiry(|i| i.probing.number = 11), "address probes is 11: it must be 0 to 10")]
+    #[case(inquiry(|i| i.probing.interval = Duration::from_secs(11)), "address probe interval is 11s")]
+    #[case(inquiry(|i| i.ahead = 257), "addresses probed ahead is 257")]
     fn what_is_out_of_bounds_is_named(#[case] config: Config, #[case] text: &str) {
         let error = config.validate().expect_err("out of bounds").to_string();
         assert!(error.starts_with(text), "{error}");

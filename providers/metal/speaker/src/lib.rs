@@ -17,6 +17,7 @@ pub mod announced;
 pub mod config;
 mod groups;
 mod heartbeat;
+pub mod inquiry;
 pub mod interfaces;
 pub mod jitter;
 pub mod l2;
@@ -27,6 +28,7 @@ pub mod netlink;
 mod port;
 pub mod run;
 pub mod snapshot;
+pub mod spare;
 
 pub use announced::SpeakerEvent;
 pub use config::{Config, Heartbeats, SpeakerError};

@@ -36,6 +36,7 @@ enum Command {
     Repeat,
     Mac(MacAddr),
     Kin(Arc<Kin>),
+    Probe(IpAddr),
 }
 
 /// What was found out on the interface with this index.
@@ -116,6 +117,11 @@ impl Port {
             self.kin = Arc::clone(kin);
             self.tell(Command::Kin(Arc::clone(kin)));
         }
+    }
+
+    /// Ask whether somebody has this address.
+    pub(crate) fn probe(&self, address: IpAddr) {
+        self.tell(Command::Probe(address));
     }
 
     /// Whether the task has ended, because the socket failed.
@@ -226,6 +232,10 @@ impl Answerer {
             Command::Repeat => self.segment.repeat_all(now()),
             Command::Mac(mac) => self.segment.set_mac(mac, now()),
             Command::Kin(kin) => self.segment.set_kin(kin),
+            Command::Probe(address) => {
+                self.segment.probe(address, now());
+                self.join();
+            }
         }
     }
 

@@ -23,12 +23,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::announced::{Duty, SpeakerEvent};
 use crate::config::{Config, Heartbeats, SpeakerError};
 use crate::heartbeat::HeartbeatSocket;
+use crate::inquiry::{Inquiries, Reported};
 use crate::interfaces::{Exclude, Links};
-use crate::l2::Kin;
 use crate::membership::{Input, Keys, Membership, Outputs, Settings};
 use crate::metrics::{AddressLabel, AnnouncedLabels, ByReason, Metrics};
+use crate::moment::Moment;
 use crate::port::{Found, Manner, Port, now};
 use crate::snapshot::{DecisionSnapshot, InterfaceSnapshot, Snapshot, silence};
+
+mod asking;
 
 /// How long to wait before a socket that failed is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
@@ -45,6 +48,8 @@ pub struct View {
     pub world: Arc<World>,
     /// Every Node's addresses; heartbeats go to the first. The names are the peers.
     pub peers: Arc<BTreeMap<NodeName, Vec<IpAddr>>>,
+    /// The conflicts that speakers reported, by address.
+    pub conflicts: Arc<BTreeMap<IpAddr, Reported>>,
 }
 
 /// Where a running speaker gets its inputs from, and what it tells. `None` in a channel means: not known yet.
@@ -87,6 +92,9 @@ pub async fn run(
     let (found_sender, found) = mpsc::unbounded_channel();
     let speaker = Speaker {
         found_sender,
+        inquiries: Inquiries::new(config.inquiry, u64::from_be_bytes(seed)),
+        look: false,
+        looked: None,
         exclude: Exclude::new(&config.exclude)?,
         config,
         // 0 means "never heard" on the wire.
@@ -119,6 +127,10 @@ struct Speaker {
     ports: BTreeMap<u32, Port>,
     /// For the ports.
     found_sender: mpsc::UnboundedSender<Found>,
+    inquiries: Inquiries,
+    /// Whether the addresses that are asked for ahead may be others than before, and when they were looked for last.
+    look: bool,
+    looked: Option<Moment>,
     decisions: Vec<Decision>,
     duty: Duty,
     /// A port could not be opened: try again then.
@@ -150,6 +162,7 @@ impl Speaker {
                 Ok(()) = view.changed() => {
                     self.view.clone_from(&view.borrow_and_update());
                     decide = true;
+                    self.take_used();
                     self.tell_peers();
                 }
                 Ok(()) = keys.changed() => {
@@ -164,9 +177,7 @@ impl Speaker {
                     // Whoever asked may have gone.
                     let _gone = answer.send(self.snapshot());
                 }
-                Some((index, finding)) = found.recv() => {
-                    tracing::warn!(index, ?finding, "another station claims an address");
-                }
+                Some(finding) = found.recv() => decide = self.learn(finding),
                 () = readable(self.socket.as_ref()) => decide = self.beat(),
                 () = sleep_until(timer) => {
                     decide = self.beat() | self.reopen.is_some_and(|at| at <= Instant::now());
@@ -175,12 +186,14 @@ impl Speaker {
             if decide || self.ports.values().any(Port::failed) {
                 self.decide().await;
             }
+            self.ask();
         }
         self.leave().await;
     }
 
     fn timer(&self) -> Instant {
-        let deadline = self.membership.as_ref().and_then(Membership::next_deadline);
+        let beat = self.membership.as_ref().and_then(Membership::next_deadline);
+        let deadline = beat.into_iter().chain(self.asking_deadline()).min();
         let wait = deadline.map_or(HEARTBEAT_OF_LOOP, |at| at.saturating_since(now()).min(HEARTBEAT_OF_LOOP));
         let timer = Instant::now() + wait;
         self.reopen.map_or(timer, |reopen| reopen.min(timer))
@@ -310,8 +323,10 @@ impl Speaker {
         self.metrics.elections.inc();
         self.open_ports(&links).await;
         self.decisions = announcements(&view.world, &self.config.node, &live);
-        let open = self.ports.keys().filter_map(|index| Some((*index, links.get(*index)?.name.clone())));
-        let duty = Duty::new(&self.config.node, &self.decisions, &open.collect());
+        let mut duty = Duty::new(&self.config.node, &self.decisions, &self.open(&links));
+        let decisions = std::mem::take(&mut self.decisions);
+        self.withhold(&mut duty, decisions.iter());
+        self.decisions = decisions;
         let kin = Arc::new(self.kin(&links));
         for (index, port) in &mut self.ports {
             port.set_kin(&kin);
@@ -322,9 +337,9 @@ impl Speaker {
         self.take_up(duty);
     }
 
-    /// The stations whose claims are no conflict.
-    fn kin(&self, links: &Links) -> Kin {
-        Kin { stations: links.iter().filter_map(|link| link.mac).collect(), complete: false }
+    /// The open interfaces: index and name.
+    fn open(&self, links: &Links) -> BTreeMap<u32, String> {
+        self.ports.keys().filter_map(|index| Some((*index, links.get(*index)?.name.clone()))).collect()
     }
 
     /// Tells what differs from before.
@@ -350,7 +365,9 @@ impl Speaker {
                 SpeakerEvent::AnnouncementFailed { object, failure, .. } => {
                     tracing::debug!(%object, %failure, "cannot announce");
                 }
-                SpeakerEvent::Isolated { .. } => {}
+                SpeakerEvent::Conflict { .. }
+                | SpeakerEvent::ConflictResolved { .. }
+                | SpeakerEvent::Isolated { .. } => {}
             }
             self.tell(event);
         }
@@ -405,7 +422,7 @@ impl Speaker {
             }
             let manner = Manner {
                 timing: self.config.timing,
-                probing: self.config.probing,
+                probing: self.config.inquiry.probing,
                 seed: self.boot.rotate_left(index % 64),
             };
             match Port::open(index, mac, manner, &self.metrics, self.found_sender.clone()) {

@@ -1,6 +1,7 @@
 //! Link-layer addresses, and frames that live on the stack. Pure.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -22,6 +23,25 @@ impl fmt::Display for MacAddr {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, f] = self.0;
         write!(formatter, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}
+
+/// Text that is no Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not six octets in hexadecimal with colons between them")]
+pub struct BadMac;
+
+impl FromStr for MacAddr {
+    type Err = BadMac;
+
+    fn from_str(text: &str) -> Result<Self, BadMac> {
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or(BadMac)?;
+            *octet = u8::from_str_radix(part, 16).map_err(|_| BadMac)?;
+        }
+        if parts.next().is_none() { Ok(MacAddr(octets)) } else { Err(BadMac) }
     }
 }
 

@@ -12,7 +12,7 @@ use causeway_metal::announce::{Announcement, When, World};
 use causeway_metal::candidates::NodeFacts;
 use causeway_metal::pool::Pools;
 use causeway_speaker::interfaces::Exclude;
-use causeway_speaker::l2::{Probing, Timing};
+use causeway_speaker::l2::Timing;
 use causeway_speaker::membership::Keys;
 use causeway_speaker::{Channels, Config, Heartbeats, Metrics, SpeakerEvent, View};
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ pub fn speak(arguments: &[String]) {
         let peers = NODES
             .iter()
             .map(|(name, address)| ((*name).to_owned(), vec![address.parse().expect("an address")]));
-        let view = View { world: Arc::new(world(vips)), peers: Arc::new(peers.collect()) };
+        let view = View { world: Arc::new(world(vips)), peers: Arc::new(peers.collect()), ..View::default() };
         let (_view, view) = watch::channel(Some(view));
         let (_keys, keys) = watch::channel(Some(Keys::new(&[[5u8; 32]]).expect("long enough")));
         let (events, mut told) = mpsc::channel(1000);
@@ -100,7 +100,7 @@ pub fn speak(arguments: &[String]) {
             heartbeats: Some(Heartbeats::default()),
             exclude: Exclude::default_patterns(),
             timing: Timing::default(),
-            probing: Probing::default(),
+            inquiry: Default::default(),
         };
         let channels = Channels { view, keys, events, snapshots };
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
