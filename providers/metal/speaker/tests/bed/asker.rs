@@ -16,10 +16,14 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
 }
 
-fn own_mac() -> MacAddr {
-    let octets: Vec<u8> =
-        file("address").split(':').map(|octet| u8::from_str_radix(octet, 16).expect("hex")).collect();
-    MacAddr(octets.try_into().expect("six octets"))
+/// The MAC address of the namespace's eth0.
+pub fn own_mac() -> MacAddr {
+    file("address").parse().expect("a MAC address")
+}
+
+/// Its index.
+pub fn index() -> u32 {
+    file("ifindex").parse().expect("a number")
 }
 
 /// Asks once from the namespace's eth0: the MAC that answers within 200 ms.
@@ -38,8 +42,7 @@ pub fn ask(arguments: &[String]) {
     let request = arp::request(own, from, MacAddr::BROADCAST, target);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let index = file("ifindex").parse().expect("a number");
-        let socket = PacketSocket::open(index, Traffic::Arp).expect("a packet socket (needs root)");
+        let socket = PacketSocket::open(index(), Traffic::Arp).expect("a packet socket (needs root)");
         let mut buffer = [0u8; 256];
         let (mut times, mut lost, mut mac) = (Vec::with_capacity(count), 0, None);
         for _ in 0..count {
@@ -79,8 +82,7 @@ pub fn ask(arguments: &[String]) {
 pub fn listen(_arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let index = file("ifindex").parse().expect("a number");
-        let socket = PacketSocket::open(index, Traffic::Arp).expect("a packet socket (needs root)");
+        let socket = PacketSocket::open(index(), Traffic::Arp).expect("a packet socket (needs root)");
         println!("ready");
         let mut buffer = [0u8; 256];
         loop {

@@ -7,6 +7,8 @@
 //! `--profile bench`).
 
 mod asker;
+mod conflicts;
+mod neighbours;
 mod segment;
 mod speaker;
 
@@ -24,6 +26,7 @@ fn main() {
         Some("speak") => speaker::speak(&arguments[2..]),
         Some("ask") => asker::ask(&arguments[2..]),
         Some("listen") => asker::listen(&arguments[2..]),
+        Some("solicit") => neighbours::solicit(&arguments[2..]),
         _ => scenarios(),
     }
 }
@@ -34,11 +37,15 @@ fn scenarios() {
     new_interface(&bed);
     fail_over(&bed);
     hand_over(&bed);
+    neighbours::kernel_as_peer(&bed);
+    neighbours::no_ipv6_on_the_node(&bed);
+    conflicts::before_first_use(&bed);
+    conflicts::while_announced(&bed);
     if std::env::var_os("LATENCY").is_some() {
         latency(&bed);
     }
     // The harness's own last words; a scenario that fails has panicked before.
-    println!("\n4 passed, 0 failed");
+    println!("\n8 passed, 0 failed");
 }
 
 /// Whoever answers for an address, as the client sees it.

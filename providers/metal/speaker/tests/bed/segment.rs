@@ -52,6 +52,8 @@ impl Bed {
             ip(&format!("-n {namespace} link set lo up"));
             bed.add_interface(host, "eth0");
             ip(&format!("-n {namespace} addr add {address}/24 dev eth0"));
+            let last = address.rsplit('.').next().expect("four octets");
+            ip(&format!("-n {namespace} addr add fd77::{last}/64 dev eth0 nodad"));
         }
         bed
     }
@@ -70,6 +72,29 @@ impl Bed {
 
     pub fn mac(&self, host: &str) -> String {
         run(&self.namespace(host), &["cat", "/sys/class/net/eth0/address"]).trim().to_owned()
+    }
+
+    /// `ip` in a host's namespace.
+    pub fn ip(&self, host: &str, arguments: &str) {
+        ip(&format!("-n {} {arguments}", self.namespace(host)));
+    }
+
+    /// What `ip` prints there.
+    pub fn ask_ip(&self, host: &str, arguments: &str) -> String {
+        let words: Vec<&str> = ["ip"].into_iter().chain(arguments.split_whitespace()).collect();
+        run(&self.namespace(host), &words)
+    }
+
+    /// Sets a kernel parameter of a host.
+    pub fn sysctl(&self, host: &str, path: &str, value: &str) {
+        let path = format!("/proc/sys/net/{path}");
+        run(&self.namespace(host), &["sh", "-c", &format!("echo {value} > {path}")]);
+    }
+
+    /// The switch forwards multicast only to where it was reported (MLD snooping).
+    pub fn snoop(&self) {
+        let switch = self.namespace("switch");
+        ip(&format!("-n {switch} link set br0 type bridge mcast_snooping 1 mcast_querier 1"));
     }
 
     /// A cable from the switch.

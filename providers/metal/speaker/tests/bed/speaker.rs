@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, When, World};
 use causeway_metal::candidates::NodeFacts;
 use causeway_metal::pool::Pools;
+use causeway_speaker::inquiry::{self, Phase};
 use causeway_speaker::interfaces::Exclude;
 use causeway_speaker::l2::Timing;
 use causeway_speaker::membership::Keys;
@@ -38,7 +39,7 @@ fn own(kind: &str, spec: Value) -> OwnObject {
 }
 
 fn world(vips: &[String]) -> World {
-    let pool = own("IPAddressPool", json!({"addresses": ["10.77.0.100-10.77.0.200"]}));
+    let pool = own("IPAddressPool", json!({"addresses": ["10.77.0.100-10.77.0.200", "fd77::100-fd77::1ff"]}));
     let objects = OwnObjects { objects: vec![pool, own("L2Advertisement", json!({}))] };
     let (pools, problems) = Pools::new(&objects);
     assert!(problems.is_empty(), "{problems:?}");
@@ -68,16 +69,25 @@ fn world(vips: &[String]) -> World {
     }
 }
 
-/// The process: `speak NODE VIP…`, until SIGTERM.
+fn view(vips: &[String]) -> View {
+    let peers =
+        NODES.iter().map(|(name, address)| ((*name).to_owned(), vec![address.parse().expect("an address")]));
+    View { world: Arc::new(world(vips)), peers: Arc::new(peers.collect()), ..View::default() }
+}
+
+/// The process: `speak NODE VIP…`, until SIGTERM. Each line of its input replaces the addresses.
 pub fn speak(arguments: &[String]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (node, vips) = arguments.split_first().expect("a node name");
-        let peers = NODES
-            .iter()
-            .map(|(name, address)| ((*name).to_owned(), vec![address.parse().expect("an address")]));
-        let view = View { world: Arc::new(world(vips)), peers: Arc::new(peers.collect()), ..View::default() };
-        let (_view, view) = watch::channel(Some(view));
+        let (views, viewed) = watch::channel(Some(view(vips)));
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                let vips: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+                views.send_replace(Some(view(&vips)));
+            }
+            // The last ones stay valid without the sender.
+        });
         let (_keys, keys) = watch::channel(Some(Keys::new(&[[5u8; 32]]).expect("long enough")));
         let (events, mut told) = mpsc::channel(1000);
         let (_ask, snapshots) = mpsc::channel(1);
@@ -88,6 +98,11 @@ pub fn speak(arguments: &[String]) {
                         format!("+ {} {}", addresses[0], interfaces.join(","))
                     }
                     SpeakerEvent::AnnouncementStopped { addresses, .. } => format!("- {}", addresses[0]),
+                    SpeakerEvent::Conflict { address, mac, interface, phase } => {
+                        let phase = if phase == Phase::Probe { "probe" } else { "announced" };
+                        format!("! {address} {mac} {interface} {phase}")
+                    }
+                    SpeakerEvent::ConflictResolved { address } => format!("= {address}"),
                     other => format!("# {other:?}"),
                 };
                 // The reader may have gone.
@@ -100,9 +115,9 @@ pub fn speak(arguments: &[String]) {
             heartbeats: Some(Heartbeats::default()),
             exclude: Exclude::default_patterns(),
             timing: Timing::default(),
-            inquiry: Default::default(),
+            inquiry: inquiry::Settings { recheck: Duration::from_secs(2), ..Default::default() },
         };
-        let channels = Channels { view, keys, events, snapshots };
+        let channels = Channels { view: viewed, keys, events, snapshots };
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
             .expect("signals can be caught");
         let shutdown = async move {
@@ -115,7 +130,9 @@ pub fn speak(arguments: &[String]) {
 /// A running speaker.
 pub struct Speaker {
     child: Child,
+    input: ChildStdin,
     announced: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
+    conflicts: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Speaker {
@@ -124,12 +141,14 @@ impl Speaker {
         let mut child = Command::new("ip")
             .args(["netns", "exec", &bed.namespace(node), &this_program(), "speak", node])
             .args(vips)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("`ip` of iproute2 is needed");
         let output = child.stdout.take().expect("piped");
         let announced = Arc::new(Mutex::new(BTreeMap::new()));
-        let known = Arc::clone(&announced);
+        let conflicts = Arc::new(Mutex::new(BTreeMap::new()));
+        let (known, met) = (Arc::clone(&announced), Arc::clone(&conflicts));
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let words: Vec<&str> = line.split(' ').collect();
@@ -140,11 +159,27 @@ impl Speaker {
                         known.insert(vip.to_owned(), names);
                     }
                     ["-", vip] => drop(known.remove(vip)),
+                    ["!", vip, mac, interface, phase] => {
+                        let conflict = format!("{mac} {interface} {phase}");
+                        met.lock().expect("not poisoned").insert(vip.to_owned(), conflict);
+                    }
+                    ["=", vip] => drop(met.lock().expect("not poisoned").remove(vip)),
                     _ => println!("{line}"),
                 }
             }
         });
-        Speaker { child, announced }
+        let input = child.stdin.take().expect("piped");
+        Speaker { child, input, announced, conflicts }
+    }
+
+    /// Services have these addresses from now on.
+    pub fn give(&mut self, vips: &[&str]) {
+        writeln!(self.input, "{}", vips.join(" ")).expect("it runs");
+    }
+
+    /// The conflict about an address: MAC, interface, phase.
+    pub fn conflict(&self, vip: &str) -> Option<String> {
+        self.conflicts.lock().expect("not poisoned").get(vip).cloned()
     }
 
     /// The addresses that it says it announces.
