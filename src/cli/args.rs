@@ -292,6 +292,25 @@ pub struct NodeArgs {
     /// How many free addresses of each pool and family are asked for before anybody has them, so that their first use need not wait.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub probe_ahead: usize,
+    /// Which nodes may be elected for an address: only those with an interface in its network, if there are any; or all.
+    #[arg(long, value_name = "RULE", value_enum, default_value_t = ElectionRule::Subnet)]
+    pub election: ElectionRule,
+    /// Give an address back to the node that is first in order as soon as that is able again, instead of leaving it where it is.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub failback: bool,
+    /// Where kube-proxy on this node answers its health check; a node where that fails announces nothing that another one can. `off` in clusters
+    /// without kube-proxy.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10256")]
+    pub kube_proxy_health: String,
+}
+
+/// `--election`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ElectionRule {
+    /// Nodes with an interface in the network of the address, and of the interfaces that the advertisement names; all, if there are none.
+    Subnet,
+    /// All nodes, as MetalLB has it.
+    Metallb,
 }
 
 /// How speakers know which of them live.
@@ -301,9 +320,12 @@ pub struct MembershipArgs {
     /// UDP port of the heartbeats.
     #[arg(long, value_name = "PORT", default_value_t = 7947)]
     pub membership_port: u16,
-    /// Time between heartbeats.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    /// Time between heartbeats of the nodes that stand for the same address.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
     pub membership_interval: Duration,
+    /// Time between heartbeats of all others; longer in proportion in clusters of more than 50 nodes.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    pub membership_slow_interval: Duration,
     /// Heartbeats missed in a row after which a node counts as dead.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub membership_misses: u32,

@@ -195,10 +195,18 @@ pub struct SpeakerConfig {
     pub address_probe_interval: Duration,
     /// Free addresses that are asked for ahead, of each pool and family.
     pub probe_ahead: usize,
+    /// Nodes are elected whatever networks their interfaces are in.
+    pub any_network: bool,
+    /// Addresses go back to the node that is first in order.
+    pub failback: bool,
+    /// Where kube-proxy answers its health check; `None` if it is not to be asked.
+    pub kube_proxy_health: Option<SocketAddr>,
     /// UDP port of heartbeats.
     pub membership_port: u16,
     /// Time between heartbeats.
     pub membership_interval: Duration,
+    /// Time between those of nodes that stand for no common address.
+    pub membership_slow_interval: Duration,
     /// Heartbeats missed until a node counts as dead.
     pub membership_misses: u32,
     /// The key.
@@ -525,12 +533,29 @@ impl Check {
         if args.node.probe_ahead > 256 {
             self.error("--probe-ahead", "must be at most 256: each costs broadcasts all the time");
         }
+        let kube_proxy_health = match args.node.kube_proxy_health.as_str() {
+            "off" => None,
+            address => address.parse::<SocketAddr>().map_or_else(
+                |_| {
+                    let message = format!(
+                        "{address:?} is not an address with port, such as 127.0.0.1:10256, and not \"off\""
+                    );
+                    self.error("--kube-proxy-health", message);
+                    None
+                },
+                Some,
+            ),
+        };
         let membership = args.membership;
         if membership.membership_port == 0 {
             self.error("--membership-port", "must not be 0: all speakers must use the same port");
         }
-        if !(Duration::from_millis(10)..=Duration::from_secs(60)).contains(&membership.membership_interval) {
-            self.error("--membership-interval", "must be between 10ms and 60s");
+        if !(Duration::from_millis(10)..=Duration::from_secs(10)).contains(&membership.membership_interval) {
+            self.error("--membership-interval", "must be between 10ms and 10s");
+        } else if !(membership.membership_interval..=Duration::from_secs(10))
+            .contains(&membership.membership_slow_interval)
+        {
+            self.error("--membership-slow-interval", "must be between --membership-interval and 10s");
         }
         if membership.membership_misses < 2 {
             self.error("--membership-misses", "must be at least 2: one lost packet must not move an address");
@@ -554,8 +579,12 @@ impl Check {
             address_probes: args.node.address_probes,
             address_probe_interval: args.node.address_probe_interval,
             probe_ahead: args.node.probe_ahead,
+            any_network: args.node.election == args::ElectionRule::Metallb,
+            failback: args.node.failback,
+            kube_proxy_health,
             membership_port: membership.membership_port,
             membership_interval: membership.membership_interval,
+            membership_slow_interval: membership.membership_slow_interval,
             membership_misses: membership.membership_misses,
             membership_key: membership_key?,
             cluster_id: membership.cluster_id,

@@ -133,8 +133,9 @@ mod metal {
     fn every_flag_of_the_speaker_arrives() {
         let s = speaker(
             "--config-namespace=lb --load-balancer-class=x --own-classless=false --exclude-interfaces=wg* --exclude-interfaces=eth9 \
-             --ignore-exclude-lb --membership-port=5000 --membership-interval=100ms --membership-misses=5 --membership-key-file=key \
-             --cluster-id=c1 --admin-port=98 --address-probes=1 --address-probe-interval=1s --probe-ahead=20",
+             --ignore-exclude-lb --membership-port=5000 --membership-interval=50ms --membership-misses=5 --membership-key-file=key \
+             --membership-slow-interval=2s --election=metallb --failback --kube-proxy-health=off --cluster-id=c1 --admin-port=98 \
+             --address-probes=1 --address-probe-interval=1s --probe-ahead=20",
         );
         assert_eq!((s.address_probes, s.probe_ahead), (1, 20));
         assert_eq!(s.address_probe_interval, Duration::from_secs(1));
@@ -146,13 +147,19 @@ mod metal {
         assert_eq!(s.exclude_interfaces, ["wg*", "eth9"]);
         assert!(s.ignore_exclude_lb);
         assert_eq!((s.membership_port, s.membership_misses), (5000, 5));
-        assert_eq!(s.membership_interval, Duration::from_millis(100));
+        assert_eq!(s.membership_interval, Duration::from_millis(50));
+        assert_eq!(s.membership_slow_interval, Duration::from_secs(2));
+        assert_eq!((s.any_network, s.failback, s.kube_proxy_health), (true, true, None));
         assert_eq!(s.membership_key, MembershipKey::File("key".into()));
         assert_eq!((s.cluster_id.as_deref(), s.admin.listen.port()), (Some("c1"), 98));
         let defaults = speaker("");
         assert_eq!((defaults.membership_port, defaults.membership_misses), (7947, 3));
         assert_eq!((defaults.address_probes, defaults.probe_ahead), (3, 8));
         assert_eq!(defaults.address_probe_interval, Duration::from_millis(200));
+        assert_eq!(defaults.membership_interval, Duration::from_millis(100));
+        assert_eq!(defaults.membership_slow_interval, Duration::from_secs(1));
+        assert_eq!((defaults.any_network, defaults.failback), (false, false));
+        assert_eq!(defaults.kube_proxy_health, "127.0.0.1:10256".parse().ok());
         assert!(
             matches!(defaults.membership_key, MembershipKey::Secret(s) if s.name == "causeway-membership")
         );
@@ -200,6 +207,10 @@ mod metal {
 
     #[rstest]
     #[case("--membership-interval=1ms", "--membership-interval")]
+    #[case("--membership-interval=11s", "--membership-interval")]
+    #[case("--membership-slow-interval=99ms", "--membership-slow-interval")]
+    #[case("--membership-slow-interval=11s", "--membership-slow-interval")]
+    #[case("--kube-proxy-health=10256", "--kube-proxy-health")]
     #[case("--membership-misses=1", "--membership-misses")]
     #[case("--membership-port=0", "--membership-port")]
     #[case("--address-probes=11", "--address-probes")]

@@ -344,6 +344,7 @@ pub fn node(o: types::Node, skipped: &mut Skipped) -> NodeRecord {
     let leaving = taints
         .iter()
         .any(|t| matches!(t.key.as_deref(), Some(names::TAINT_AUTOSCALER | names::TAINT_KARPENTER)));
+    let out_of_service = taints.iter().any(|t| t.key.as_deref() == Some(names::TAINT_OUT_OF_SERVICE));
     let conditions = o.status.conditions.unwrap_or_default();
     let network_unavailable = conditions
         .iter()
@@ -357,6 +358,8 @@ pub fn node(o: types::Node, skipped: &mut Skipped) -> NodeRecord {
         provider_id: non_empty(o.spec.provider_id),
         addresses,
         network_unavailable,
+        out_of_service,
+        cordoned: o.spec.unschedulable.unwrap_or(false),
     }
 }
 

@@ -157,7 +157,10 @@ fn a_node_that_is_about_to_leave() {
     let record = node(
         serde_json::from_value(json!({
             "metadata": {"name": "n1", "uid": "u", "deletionTimestamp": "2026-01-02T03:04:05Z", "labels": {"z": "1"}},
-            "spec": {"providerID": "aws:///z/i-1", "taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]},
+            "spec": {"providerID": "aws:///z/i-1", "unschedulable": true, "taints": [
+                {"key": "karpenter.sh/disrupted", "effect": "NoSchedule"},
+                {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+            ]},
             "status": {
                 "addresses": [
                     {"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "10.0.0.1"},
@@ -171,6 +174,7 @@ fn a_node_that_is_about_to_leave() {
         &mut skipped,
     );
     assert!(record.deleting && record.leaving && record.network_unavailable);
+    assert!(record.out_of_service && record.cordoned);
     assert_eq!(record.addresses.len(), 2);
     assert_eq!(skipped.0[0].0, "status.addresses[3].address");
     assert_eq!(record.provider_id.as_deref(), Some("aws:///z/i-1"));

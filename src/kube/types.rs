@@ -375,6 +375,7 @@ pub struct NodeSpec {
     #[serde(rename = "providerID")]
     pub provider_id: Option<String>,
     pub taints: Option<Vec<Taint>>,
+    pub unschedulable: Option<bool>,
 }
 
 /// `spec.taints[]` of a Node.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use causeway_api::ObjectRef;
+use causeway_metal::fleet::Rules;
 use causeway_metal::kinds::configuration_state::{CONFIG_VALID, NODE_VALID};
 use causeway_metal::names::{events, reasons};
 use causeway_speaker::inquiry::{self, Phase};
@@ -147,6 +148,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
             port: config.membership_port,
             bind: None,
             interval: config.membership_interval,
+            slow: config.membership_slow_interval,
             misses: config.membership_misses,
         }),
         exclude,
@@ -156,6 +158,8 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
             ahead: config.probe_ahead,
             ..inquiry::Settings::default()
         },
+        rules: Rules { failback: config.failback, any_network: config.any_network },
+        kube_proxy: config.kube_proxy_health,
     };
     let channels = Channels { view, keys, events: event_tx, snapshots };
     let asked = stop.clone();

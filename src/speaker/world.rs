@@ -138,7 +138,15 @@ impl WorldBuilder {
             .nodes()
             .map(|node| {
                 let labels = BTreeMap::clone(&node.labels);
-                (node.name.clone(), NodeFacts { labels, network_unavailable: node.network_unavailable })
+                (
+                    node.name.clone(),
+                    NodeFacts {
+                        labels,
+                        network_unavailable: node.network_unavailable,
+                        leaving: node.leaving || node.deleting || node.out_of_service,
+                        cordoned: node.cordoned,
+                    },
+                )
             })
             .collect();
         let peers: Peers =

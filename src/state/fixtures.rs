@@ -312,6 +312,8 @@ impl NodeRecord {
             provider_id: None,
             addresses: vec![],
             network_unavailable: false,
+            out_of_service: false,
+            cordoned: false,
         }
     }
 

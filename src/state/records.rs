@@ -190,6 +190,10 @@ pub struct NodeRecord {
     pub labels: Strings,
     /// Keys of the taints that matter: [`causeway_api::names::TAINT_AUTOSCALER`], [`causeway_api::names::TAINT_KARPENTER`].
     pub leaving: bool,
+    /// It has the taint [`causeway_api::names::TAINT_OUT_OF_SERVICE`].
+    pub out_of_service: bool,
+    /// `spec.unschedulable`.
+    pub cordoned: bool,
     /// `spec.providerID`, if not empty.
     pub provider_id: Option<String>,
     /// InternalIPs in order.

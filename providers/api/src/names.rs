@@ -46,6 +46,8 @@ pub const LABEL_EXCLUDE_NODE: &str = "node.kubernetes.io/exclude-from-external-l
 pub const TAINT_AUTOSCALER: &str = "ToBeDeletedByClusterAutoscaler";
 /// Taint of a node that Karpenter is about to delete.
 pub const TAINT_KARPENTER: &str = "karpenter.sh/disrupted";
+/// Taint of a node that was shut down without being drained, set by hand.
+pub const TAINT_OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// Port of kube-proxy's `/healthz` (KEP-3836).
 pub const KUBE_PROXY_HEALTH_PORT: u16 = 10256;
 

@@ -1,8 +1,4 @@
-//! Who announces what: from the whole world, as each speaker sees it, to one decision per load balancer. Pure.
-//!
-//! Invariants: speakers with equal worlds and live sets elect the same node; a load balancer is announced by at most one node then. The order
-//! of events that made the world does not matter. Cost: each advertisement is matched against each node once; each load balancer then
-//! costs one hash per candidate.
+//! Who announces what: the world, as each speaker sees it, and the decision per load balancer that [`crate::elections`] makes of it. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,10 +7,9 @@ use std::sync::Arc;
 use causeway_api::{Endpoints, LbKey, ObjectRef};
 
 use crate::advertisement::L2Advertisement;
-use crate::candidates::{
-    Electorate, Interfaces, LiveSet, NodeFacts, NodeName, WhyNot, any_usable, with_local_endpoints,
-};
-use crate::election::{Candidate, winner};
+use crate::candidates::{Interfaces, LiveSet, NodeFacts, NodeName, WhyNot};
+use crate::elections::Elections;
+use crate::fleet::{Fleet, Rules};
 use crate::pool::Pools;
 use crate::selector::Labels;
 
@@ -124,89 +119,13 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
-/// Decides about every load balancer, for node `me`, in the order of their keys.
+/// Decides about every load balancer, for node `me`, in the order of their keys, by MetalLB's rules alone: as when nothing is announced yet
+/// and nothing is known of the nodes' interfaces.
 #[must_use]
 pub fn announcements(world: &World, me: &str, live: &LiveSet) -> Vec<Decision> {
-    let mut electorate =
-        Electorate::new(&world.nodes, &world.advertisements, live, world.ignore_exclude_label);
-    world
-        .announcements
-        .values()
-        .map(|announcement| {
-            let pool = world
-                .pools
-                .of(&announcement.addresses)
-                .or_else(|| world.pools.of(announcement.addresses.get(..1).unwrap_or_default()));
-            let (elected, verdict) = decide(world, &mut electorate, announcement, pool, me);
-            Decision {
-                announcement: Arc::clone(announcement),
-                pool: pool.map(|p| p.name.clone()),
-                elected: elected.map(str::to_owned),
-                verdict,
-            }
-        })
-        .collect()
-}
-
-fn decide<'a>(
-    world: &'a World,
-    electorate: &mut Electorate<'a>,
-    lb: &Announcement,
-    pool: Option<&Arc<crate::pool::Pool>>,
-    me: &str,
-) -> (Option<&'a str>, Verdict) {
-    let silent = |why| (None, Verdict::Silent(why));
-    let Some(address) = lb.addresses.first() else { return silent(Silence::NoAddress) };
-    let Some(pool) = pool else { return silent(Silence::NoPool) };
-    // Nobody answers for a Service that nobody serves, with the policy Cluster too.
-    if lb.when != When::LocalListener && !any_usable(&lb.endpoints) {
-        return silent(Silence::NoEndpoint);
-    }
-    let ads: Vec<usize> = (0..world.advertisements.len())
-        .filter(|ad| {
-            let ad = &world.advertisements[*ad];
-            ad.matches_pool(pool) && ad.matches_service(&lb.labels)
-        })
-        .collect();
-    if ads.is_empty() {
-        return silent(Silence::NoAdvertisement);
-    }
-    if lb.shares_address && ads.iter().any(|ad| !world.advertisements[*ad].service_selectors.is_empty()) {
-        return silent(Silence::SharedAddressWithServiceSelector);
-    }
-    let eligible = electorate.eligible(&ads);
-    let local;
-    let (candidates, ready) = match lb.when {
-        When::ClusterEndpoints | When::LocalListener => (&eligible.nodes, true),
-        When::LocalEndpoints => {
-            local = with_local_endpoints(electorate, &eligible, &lb.endpoints);
-            (&local.0, local.1)
-        }
-    };
-    let elected = winner(
-        candidates.iter().map(|(index, preference)| Candidate {
-            node: electorate.nodes[*index].0,
-            preference: *preference,
-        }),
-        *address,
-    );
-    let my_index = electorate.index(me);
-    if elected == Some(me)
-        && let Some(index) = my_index
-    {
-        return (elected, Verdict::Announce(electorate.interfaces(index, &ads)));
-    }
-    let candidate = my_index.is_some_and(|me| candidates.iter().any(|(index, _)| *index == me));
-    let why = if candidate {
-        Silence::NotElected
-    } else {
-        let why = electorate.why_not(me, &ads).unwrap_or_else(|| {
-            let serving = lb.endpoints.by_node.get(me).is_some_and(|e| e.serving > 0);
-            if ready && serving { WhyNot::OnlyTerminatingEndpoints } else { WhyNot::NoLocalEndpoint }
-        });
-        if elected.is_some() { Silence::NotCandidate(why) } else { Silence::NoCandidate(why) }
-    };
-    (elected, Verdict::Silent(why))
+    let mut elections = Elections::new(me.to_owned(), Rules::default());
+    elections.update(&Arc::new(world.clone()), &Fleet::of(live.clone()));
+    elections.into_decisions()
 }
 
 #[cfg(test)]

@@ -1,15 +1,21 @@
 //! Which nodes may announce a Service, and on which interfaces. Pure.
 //!
 //! MetalLB's rules, in its order: alive, not `NetworkUnavailable`, not excluded by label, matched by an advertisement that matches pool and
-//! Service; with `externalTrafficPolicy: Local` only nodes with a usable endpoint, and among those the ones with a *ready* endpoint
-//! before the ones where all are terminating. Readiness of the node and cordoning are not rules: a cordoned node goes on announcing.
+//! Service; with `externalTrafficPolicy: Local` only nodes with a usable endpoint. Readiness of the node and cordoning are not rules: a
+//! cordoned node goes on announcing.
+//!
+//! Of these some are passed over as long as others remain, in this order: nodes without an interface that may announce, nodes whose interfaces are in
+//! other networks than the address, nodes that are unfit or about to go, and with `Local` nodes where all endpoints are terminating.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use causeway_api::Endpoints;
 
 use crate::advertisement::L2Advertisement;
+use crate::announce::World;
+use crate::fleet::{Fleet, Statement, Unfit};
 use crate::selector::Labels;
 
 /// Name of a Node.
@@ -22,6 +28,10 @@ pub struct NodeFacts {
     pub labels: Labels,
     /// Condition `NetworkUnavailable` is `True`.
     pub network_unavailable: bool,
+    /// It is about to go: being deleted, out of service, or tainted by an autoscaler that takes it away.
+    pub leaving: bool,
+    /// It is cordoned. No rule of elections, but its own speaker looks at it.
+    pub cordoned: bool,
 }
 
 /// Which speakers are alive.
@@ -81,6 +91,14 @@ pub enum WhyNot {
     NoLocalEndpoint,
     /// Its endpoints are all terminating, and another node has a ready one.
     OnlyTerminatingEndpoints,
+    /// None of its interfaces that may announce is up, and another node has one.
+    NoInterface,
+    /// The address is in no network of its interfaces, and in one of another node's.
+    OtherNetwork,
+    /// It would rather not, and another node can.
+    Unfit(Unfit),
+    /// It is about to go, and another node can.
+    Leaving,
 }
 
 impl WhyNot {
@@ -99,91 +117,141 @@ impl WhyNot {
             Self::OnlyTerminatingEndpoints => {
                 "its endpoints are terminating and another Node has a ready one"
             }
+            Self::NoInterface => "no interface that may announce is up, and another Node has one",
+            Self::OtherNetwork => {
+                "the address is in no network of its interfaces, but in one of another Node's"
+            }
+            Self::Unfit(why) => why.as_str(),
+            Self::Leaving => "the Node is about to go, and another one can announce",
         }
     }
 }
 
-/// Nodes that one set of advertisements lets announce, as indexes into [`Electorate::nodes`].
-#[derive(Debug)]
-pub(crate) struct Eligible {
-    /// Index of the node and its preference, sorted by index.
-    pub(crate) nodes: Vec<(usize, i64)>,
+/// Nodes that one set of advertisements lets announce: index of the node and its preference, sorted by index.
+pub(crate) type Eligible = Vec<(u16, i64)>;
+
+/// A node, as far as it does not depend on a single Service.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Voter {
+    pub(crate) name: NodeName,
+    pub(crate) fit: Result<(), WhyNot>,
+    pub(crate) leaving: bool,
+    pub(crate) deaf: bool,
+    pub(crate) statement: Option<Arc<Statement>>,
+    /// By advertisement: whether it selects this node, and with which weight.
+    pub(crate) matched: Vec<Option<i64>>,
 }
 
-/// Everything about nodes that does not depend on a single Service: computed once, shared by all decisions.
-pub(crate) struct Electorate<'a> {
-    /// Nodes in order of their names.
-    pub(crate) nodes: Vec<(&'a str, &'a NodeFacts)>,
-    fit: Vec<Result<(), WhyNot>>,
-    advertisements: &'a [L2Advertisement],
-    /// By advertisement: the nodes that it matches.
-    matched: Vec<Vec<bool>>,
+impl Voter {
+    /// Whether an election may come out differently for it than for `other`. Holding is looked at by address.
+    pub(crate) fn differs(&self, other: &Voter) -> bool {
+        // Who has said nothing counts as one that knows nothing.
+        let able = |voter: &Voter| {
+            let said = voter.statement.as_ref();
+            said.map(|said| (said.uplinks.clone(), said.unfit.clone())).unwrap_or_default()
+        };
+        let same_statement = match (&self.statement, &other.statement) {
+            (Some(one), Some(two)) if Arc::ptr_eq(one, two) => true,
+            _ => able(self) == able(other),
+        };
+        !same_statement
+            || (&self.fit, self.leaving, self.deaf, &self.matched)
+                != (&other.fit, other.leaving, other.deaf, &other.matched)
+    }
+}
+
+/// Everything about nodes that does not depend on a single Service: computed once, shared by all elections.
+#[derive(Debug, Default)]
+pub(crate) struct Electorate {
+    /// In order of their names.
+    pub(crate) nodes: Vec<Voter>,
+    /// By address: who says that it holds it, and the term. Dead ones too.
+    pub(crate) holders: HashMap<IpAddr, Vec<(u16, u32)>>,
     /// By the set of advertisements that a Service matches.
-    eligible: HashMap<Vec<usize>, Rc<Eligible>>,
+    eligible: HashMap<Vec<u16>, Arc<Eligible>>,
 }
 
-impl<'a> Electorate<'a> {
-    pub(crate) fn new(
-        nodes: &'a BTreeMap<NodeName, NodeFacts>,
-        advertisements: &'a [L2Advertisement],
-        live: &LiveSet,
-        ignore_exclude_label: bool,
-    ) -> Self {
-        let nodes: Vec<_> = nodes.iter().map(|(name, facts)| (name.as_str(), facts)).collect();
-        let fit =
-            nodes.iter().map(|(name, facts)| fitness(name, facts, live, ignore_exclude_label)).collect();
-        let matched = advertisements
+impl Electorate {
+    pub(crate) fn new(world: &World, fleet: &Fleet) -> Self {
+        let nodes: Vec<Voter> = world
+            .nodes
             .iter()
-            .map(|ad| nodes.iter().map(|(_, facts)| ad.matches_node(&facts.labels)).collect())
+            .map(|(name, facts)| Voter {
+                name: name.clone(),
+                fit: fitness(name, facts, &fleet.live, world.ignore_exclude_label),
+                leaving: facts.leaving,
+                deaf: fleet.deaf.contains(name),
+                statement: fleet.statements.get(name).cloned(),
+                matched: world
+                    .advertisements
+                    .iter()
+                    .map(|ad| ad.matches_node(&facts.labels).then(|| ad.weight(&facts.labels)))
+                    .collect(),
+            })
             .collect();
-        Self { nodes, fit, advertisements, matched, eligible: HashMap::new() }
+        let mut holders: HashMap<IpAddr, Vec<(u16, u32)>> = HashMap::new();
+        for (index, node) in (0u16..).zip(&nodes) {
+            for (address, term) in node.statement.iter().flat_map(|statement| &statement.holds) {
+                holders.entry(*address).or_default().push((index, *term));
+            }
+        }
+        Self { nodes, holders, eligible: HashMap::new() }
     }
 
     /// The nodes that these advertisements (indexes) let announce.
-    pub(crate) fn eligible(&mut self, advertisements: &[usize]) -> Rc<Eligible> {
+    pub(crate) fn eligible(&mut self, advertisements: &[u16]) -> Arc<Eligible> {
         if let Some(found) = self.eligible.get(advertisements) {
-            return Rc::clone(found);
+            return Arc::clone(found);
         }
-        let mut nodes = Vec::new();
-        for (index, (_, facts)) in self.nodes.iter().enumerate() {
-            if self.fit[index].is_err() || !advertisements.iter().any(|ad| self.matched[*ad][index]) {
-                continue;
-            }
-            let preference = advertisements
-                .iter()
-                .filter(|ad| self.matched[**ad][index])
-                .map(|ad| self.advertisements[*ad].weight(&facts.labels))
-                .sum();
-            nodes.push((index, preference));
-        }
-        let eligible = Rc::new(Eligible { nodes });
-        self.eligible.insert(advertisements.to_vec(), Rc::clone(&eligible));
+        let eligible = (0u16..)
+            .zip(&self.nodes)
+            .filter(|(_, node)| node.fit.is_ok())
+            .filter_map(|(index, node)| {
+                let mut weights =
+                    advertisements.iter().filter_map(|ad| node.matched[usize::from(*ad)]).peekable();
+                weights.peek()?;
+                Some((index, weights.sum()))
+            })
+            .collect();
+        let eligible = Arc::new(eligible);
+        self.eligible.insert(advertisements.to_vec(), Arc::clone(&eligible));
         eligible
     }
 
-    pub(crate) fn index(&self, node: &str) -> Option<usize> {
-        self.nodes.binary_search_by(|(name, _)| (*name).cmp(node)).ok()
+    pub(crate) fn node(&self, index: u16) -> &Voter {
+        &self.nodes[usize::from(index)]
+    }
+
+    pub(crate) fn index(&self, node: &str) -> Option<u16> {
+        let index = self.nodes.binary_search_by(|voter| voter.name.as_str().cmp(node)).ok()?;
+        u16::try_from(index).ok()
     }
 
     /// Why a node is not among the eligible ones of these advertisements; `None` if it is.
-    pub(crate) fn why_not(&self, node: &str, advertisements: &[usize]) -> Option<WhyNot> {
+    pub(crate) fn why_not(&self, node: &str, advertisements: &[u16]) -> Option<WhyNot> {
         let Some(index) = self.index(node) else { return Some(WhyNot::UnknownNode) };
-        if let Err(why) = self.fit[index] {
+        let node = self.node(index);
+        if let Err(why) = node.fit {
             return Some(why);
         }
-        let matched = advertisements.iter().any(|ad| self.matched[*ad][index]);
+        let matched = advertisements.iter().any(|ad| node.matched[usize::from(*ad)].is_some());
         (!matched).then_some(WhyNot::NoAdvertisement)
     }
 
     /// The interfaces that these advertisements name for a node: the union; one that names none means all.
-    pub(crate) fn interfaces(&self, node: usize, advertisements: &[usize]) -> Interfaces {
+    pub(crate) fn interfaces(
+        &self,
+        node: u16,
+        advertisements: &[u16],
+        all: &[L2Advertisement],
+    ) -> Interfaces {
+        let matched = &self.node(node).matched;
         let mut names = BTreeSet::new();
-        for ad in advertisements.iter().filter(|ad| self.matched[**ad][node]) {
-            let ad = &self.advertisements[*ad];
-            if ad.interfaces.is_empty() {
+        for ad in advertisements.iter().map(|ad| usize::from(*ad)).filter(|ad| matched[*ad].is_some()) {
+            if all[ad].interfaces.is_empty() {
                 return Interfaces::All;
             }
-            names.extend(ad.interfaces.iter().cloned());
+            names.extend(all[ad].interfaces.iter().cloned());
         }
         Interfaces::Only(names)
     }
@@ -208,21 +276,7 @@ pub fn any_usable(endpoints: &Endpoints) -> bool {
     endpoints.by_node.values().any(|e| e.ready > 0 || e.serving > 0)
 }
 
-/// Of the eligible nodes those with local endpoints: with ready ones, or if there are none, with serving ones. The flag says which:
-/// `true` for ready.
-pub(crate) fn with_local_endpoints(
-    electorate: &Electorate<'_>,
-    eligible: &Eligible,
-    endpoints: &Endpoints,
-) -> (Vec<(usize, i64)>, bool) {
-    let having = |usable: fn(&causeway_api::EndpointsPerNode) -> bool| -> Vec<(usize, i64)> {
-        eligible
-            .nodes
-            .iter()
-            .filter(|(index, _)| endpoints.by_node.get(electorate.nodes[*index].0).is_some_and(usable))
-            .copied()
-            .collect()
-    };
-    let ready = having(|e| e.ready > 0);
-    if ready.is_empty() { (having(|e| e.serving > 0), false) } else { (ready, true) }
+/// Whether a node has an endpoint that takes traffic, as in [`any_usable`].
+pub(crate) fn usable_on(endpoints: &Endpoints, node: &str) -> bool {
+    endpoints.by_node.get(node).is_some_and(|e| e.ready > 0 || e.serving > 0)
 }

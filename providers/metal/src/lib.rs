@@ -17,6 +17,8 @@ mod apply;
 pub mod candidates;
 pub mod desired;
 pub mod election;
+pub mod elections;
+pub mod fleet;
 pub mod kinds;
 pub mod limits;
 pub mod names;

@@ -118,7 +118,11 @@ pub struct Duty {
 
 impl Duty {
     /// `ports` are the eligible interfaces of this node: index and name.
-    pub fn new(node: &str, decisions: &[Decision], ports: &BTreeMap<u32, String>) -> Self {
+    pub fn new<'a>(
+        node: &str,
+        decisions: impl IntoIterator<Item = &'a Decision>,
+        ports: &BTreeMap<u32, String>,
+    ) -> Self {
         let mut duty = Duty::default();
         for index in ports.keys() {
             duty.addresses.insert(*index, BTreeSet::new());

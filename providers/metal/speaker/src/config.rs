@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use causeway_metal::fleet::Rules;
+
 use crate::inquiry;
 use crate::interfaces::{BadPattern, Exclude};
 use crate::l2::Timing;
@@ -23,6 +25,10 @@ pub struct Config {
     pub timing: Timing,
     /// How the segment is asked whether somebody else has an address.
     pub inquiry: inquiry::Settings,
+    /// How nodes are elected.
+    pub rules: Rules,
+    /// Where kube-proxy on this node answers its health check; `None` if it is not to be asked.
+    pub kube_proxy: Option<SocketAddr>,
 }
 
 /// Settings of the heartbeats. What they cost and give is told in [`crate::membership`].
@@ -32,8 +38,10 @@ pub struct Heartbeats {
     pub port: u16,
     /// The local address to bind to; `None` for all, of both families.
     pub bind: Option<IpAddr>,
-    /// Time between heartbeats, 10 ms to 10 s.
+    /// Time between heartbeats of nodes that stand for the same address, 10 ms to 10 s.
     pub interval: Duration,
+    /// Time between those of others, from `interval` to 10 s.
+    pub slow: Duration,
     /// How many may be missed, 2 to 100.
     pub misses: u32,
 }
@@ -43,7 +51,8 @@ impl Default for Heartbeats {
         Heartbeats {
             port: crate::membership::DEFAULT_PORT,
             bind: None,
-            interval: Duration::from_secs(1),
+            interval: Duration::from_millis(100),
+            slow: Duration::from_secs(1),
             misses: 3,
         }
     }
@@ -98,10 +107,13 @@ impl Config {
             format!("{:?}", self.cluster),
             "1 to 255 octets long",
         )?;
-        if let Some(Heartbeats { port, interval, misses, .. }) = self.heartbeats {
+        if let Some(Heartbeats { port, interval, slow, misses, .. }) = self.heartbeats {
             let bounds = Duration::from_millis(10)..=Duration::from_secs(10);
             check(port != 0, "heartbeat port", port.to_string(), "1 to 65535")?;
             check(bounds.contains(&interval), "heartbeat interval", format!("{interval:?}"), "10ms to 10s")?;
+            let slow_bounds = interval..=Duration::from_secs(10);
+            let bounds = "between the other interval and 10s";
+            check(slow_bounds.contains(&slow), "slow heartbeat interval", format!("{slow:?}"), bounds)?;
             check((2..=100).contains(&misses), "missed heartbeats", misses.to_string(), "2 to 100")?;
         }
         let inquiry::Settings { probing, ahead, .. } = self.inquiry;
@@ -133,6 +145,8 @@ mod tests {
             exclude: Exclude::default_patterns(),
             timing: Timing::default(),
             inquiry: inquiry::Settings::default(),
+            rules: Rules::default(),
+            kube_proxy: None,
         }
     }
 
@@ -165,6 +179,8 @@ mod tests {
     #[case(inquiry(|i| i.probing.number = 11), "address probes is 11: it must be 0 to 10")]
     #[case(inquiry(|i| i.probing.interval = Duration::from_secs(11)), "address probe interval is 11s")]
     #[case(inquiry(|i| i.ahead = 257), "addresses probed ahead is 257")]
+    #[case(heartbeats(|h| h.slow = Duration::from_millis(99)), "slow heartbeat interval is 99ms")]
+    #[case(heartbeats(|h| h.slow = Duration::from_secs(11)), "slow heartbeat interval is 11s")]
     fn what_is_out_of_bounds_is_named(#[case] config: Config, #[case] text: &str) {
         let error = config.validate().expect_err("out of bounds").to_string();
         assert!(error.starts_with(text), "{error}");

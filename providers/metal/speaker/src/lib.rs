@@ -3,23 +3,26 @@
 //! ```text
 //!   View (from the watchers) ──┐
 //!   netlink ──▶ links ─────────┤
-//!   UDP ──▶ membership ────────┼──▶ causeway-metal: announcements ──▶ Duty ──▶ port, one per interface: l2::Segment ◀─▶ AF_PACKET
-//!   key ────────▲              │
-//!                              └──▶ events, metrics, snapshot
+//!   kube-proxy ──▶ fitness ────┤
+//!   UDP ◀─▶ membership ◀───────┴─▶ succession: elections ──▶ Duty ──▶ port, one per interface: l2::Segment ◀─▶ AF_PACKET
+//!   key ────────▲                         │
+//!                                         └──▶ events, metrics, snapshot
 //! ```
 //!
-//! [`l2`] and [`membership`] are sans-IO state machines that know neither sockets nor Kubernetes; [`announced`], [`interfaces`] and [`snapshot`] are pure;
-//! [`mod@run`], `port`, `heartbeat` and [`netlink`] are the rim.
+//! [`l2`], [`membership`] and [`succession`] are sans-IO state machines that know neither sockets nor Kubernetes; [`announced`], [`fitness`], [`interfaces`] and
+//! [`snapshot`] are pure; [`mod@run`], `port`, `heartbeat`, `kube_proxy` and [`netlink`] are the rim.
 //!
 //! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
 pub mod announced;
 pub mod config;
+pub mod fitness;
 mod groups;
 mod heartbeat;
 pub mod inquiry;
 pub mod interfaces;
 pub mod jitter;
+mod kube_proxy;
 pub mod l2;
 pub mod membership;
 pub mod metrics;
@@ -29,6 +32,7 @@ mod port;
 pub mod run;
 pub mod snapshot;
 pub mod spare;
+pub mod succession;
 
 pub use announced::SpeakerEvent;
 pub use config::{Config, Heartbeats, SpeakerError};

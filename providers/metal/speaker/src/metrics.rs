@@ -2,10 +2,12 @@
 //!
 //! Names that begin with `metallb_` are MetalLB's, kept so that dashboards and alerts go on working.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 
+use causeway_metal::fleet::Unfit;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -89,8 +91,10 @@ pub struct Metrics {
     pub heartbeats_ignored: Family<ByReason, Counter>,
     /// How often the speaker was not run in time to judge its peers.
     pub stalls: Counter,
-    /// How often it was decided who announces what.
+    /// How often it was decided who announces a load balancer.
     pub elections: Counter,
+    /// 1 for every reason for which this node would rather not announce.
+    pub unfit: Family<ByReason, NamedCount>,
     /// Events that nobody took in time.
     pub events_dropped: Counter,
 }
@@ -118,11 +122,13 @@ impl Metrics {
             heartbeats_ignored: Default::default(),
             stalls: Default::default(),
             elections: Default::default(),
+            unfit: Default::default(),
             events_dropped: Default::default(),
         };
         for reason in DropReason::ALL {
             drop(metrics.frames_dropped.get_or_create(&ByReason { reason: reason.name() }));
         }
+        metrics.set_unfit(&BTreeSet::new());
         for reason in Ignored::ALL {
             drop(metrics.heartbeats_ignored.get_or_create(&ByReason { reason: reason.name() }));
         }
@@ -189,8 +195,13 @@ impl Metrics {
         );
         registry.register(
             "causeway_speaker_elections",
-            "Times that it was decided who announces what",
+            "Elections held: one each time that it is decided which node announces one load balancer",
             self.elections.clone(),
+        );
+        registry.register(
+            "causeway_speaker_unfit",
+            "1 for each reason for which this node hands over to others where it can",
+            self.unfit.clone(),
         );
         registry.register(
             "causeway_speaker_events_dropped",
@@ -205,6 +216,16 @@ impl Metrics {
         self.requests_received.remove(&labels);
         self.responses_sent.remove(&labels);
         self.gratuitous_sent.remove(&labels);
+    }
+
+    pub(crate) fn set_unfit(&self, unfit: &BTreeSet<Unfit>) {
+        for why in Unfit::ALL {
+            let reason = match why {
+                Unfit::KubeProxy => "kubeProxy",
+                Unfit::Drained => "drained",
+            };
+            self.unfit.get_or_create(&ByReason { reason }).set(u64::from(unfit.contains(&why)));
+        }
     }
 
     pub(crate) fn set_peers(&self, peers: impl Iterator<Item = Liveness>) {

@@ -6,7 +6,7 @@
 //! anything new, so a lost API server changes nothing: nodes that die are noticed by heartbeat.
 //!
 //! Order at the start: nothing is announced before the first world, the first reading of the interfaces, and, unless heartbeats are off, a
-//! key are there; until then others hear "joining". Order at the end: "leaving" is said first, so that the next holder starts; then all answers stop.
+//! key are there; until then others hear "joining". Order at the end: "leaving" is said first, so that the next holder starts; all answers stop when it has.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,22 +14,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_metal::announce::{Decision, World, announcements};
-use causeway_metal::candidates::{LiveSet, NodeName};
+use causeway_metal::announce::{Decision, World};
+use causeway_metal::candidates::NodeName;
+use causeway_metal::elections::Elections;
+use causeway_metal::fleet::{Unfit, Uplink};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::announced::{Duty, SpeakerEvent};
 use crate::config::{Config, Heartbeats, SpeakerError};
+use crate::fitness::Drain;
 use crate::heartbeat::HeartbeatSocket;
 use crate::inquiry::{Inquiries, Reported};
-use crate::interfaces::{Exclude, Links};
+use crate::interfaces::{Exclude, Link, Links};
 use crate::membership::{Input, Keys, Membership, Outputs, Settings};
 use crate::metrics::{AddressLabel, AnnouncedLabels, ByReason, Metrics};
 use crate::moment::Moment;
 use crate::port::{Found, Manner, Port, now};
 use crate::snapshot::{DecisionSnapshot, InterfaceSnapshot, Snapshot, silence};
+use crate::succession::Succession;
 
 mod asking;
 
@@ -90,29 +94,44 @@ pub async fn run(
     // Ends by itself when `links` goes.
     tokio::spawn(crate::netlink::watch(links_sender));
     let (found_sender, found) = mpsc::unbounded_channel();
+    let (proxy_sender, proxy) = watch::channel(false);
+    if let Some(address) = config.kube_proxy {
+        // As does this.
+        tokio::spawn(crate::kube_proxy::watch(address, proxy_sender));
+    }
     let speaker = Speaker {
         found_sender,
         inquiries: Inquiries::new(config.inquiry, u64::from_be_bytes(seed)),
         look: false,
         looked: None,
         exclude: Exclude::new(&config.exclude)?,
+        succession: Succession::new(config.node.clone(), config.rules, config.heartbeats.is_none()),
         config,
         // 0 means "never heard" on the wire.
         boot: u64::from_be_bytes(seed).max(1),
         socket,
-        membership: None,
         view: None,
         links: None,
+        drain: Drain::default(),
         ports: BTreeMap::new(),
-        decisions: Vec::new(),
         duty: Duty::default(),
         reopen: None,
         was_isolated: false,
         events: channels.events,
         metrics,
     };
-    speaker.run(channels.view, channels.keys, channels.snapshots, links, found, shutdown).await;
+    let node = NodeInputs { links, found, proxy };
+    speaker.run(channels.view, channels.keys, channels.snapshots, node, shutdown).await;
     Ok(())
+}
+
+/// What this node says.
+struct NodeInputs {
+    links: watch::Receiver<Option<Arc<Links>>>,
+    /// From the ports.
+    found: mpsc::UnboundedReceiver<Found>,
+    /// Whether kube-proxy is unhealthy.
+    proxy: watch::Receiver<bool>,
 }
 
 struct Speaker {
@@ -120,10 +139,10 @@ struct Speaker {
     exclude: Exclude,
     boot: u64,
     socket: Option<HeartbeatSocket>,
-    /// From the first key on.
-    membership: Option<Membership>,
+    succession: Succession,
     view: Option<View>,
     links: Option<Arc<Links>>,
+    drain: Drain,
     ports: BTreeMap<u32, Port>,
     /// For the ports.
     found_sender: mpsc::UnboundedSender<Found>,
@@ -131,7 +150,7 @@ struct Speaker {
     /// Whether the addresses that are asked for ahead may be others than before, and when they were looked for last.
     look: bool,
     looked: Option<Moment>,
-    decisions: Vec<Decision>,
+    /// What was told of last.
     duty: Duty,
     /// A port could not be opened: try again then.
     reopen: Option<Instant>,
@@ -146,10 +165,10 @@ impl Speaker {
         mut view: watch::Receiver<Option<View>>,
         mut keys: watch::Receiver<Option<Keys>>,
         mut snapshots: mpsc::Receiver<oneshot::Sender<Snapshot>>,
-        mut links: watch::Receiver<Option<Arc<Links>>>,
-        mut found: mpsc::UnboundedReceiver<Found>,
+        node: NodeInputs,
         shutdown: impl Future<Output = ()>,
     ) {
+        let NodeInputs { mut links, mut found, mut proxy } = node;
         tokio::pin!(shutdown);
         view.mark_changed();
         keys.mark_changed();
@@ -163,7 +182,7 @@ impl Speaker {
                     self.view.clone_from(&view.borrow_and_update());
                     decide = true;
                     self.take_used();
-                    self.tell_peers();
+                    self.take_view();
                 }
                 Ok(()) = keys.changed() => {
                     let keys = keys.borrow_and_update().clone();
@@ -173,6 +192,10 @@ impl Speaker {
                     self.links.clone_from(&links.borrow_and_update());
                     decide = true;
                 }
+                Ok(()) = proxy.changed() => {
+                    let unhealthy = *proxy.borrow_and_update();
+                    decide = self.judge_fitness(Unfit::KubeProxy, unhealthy);
+                }
                 Some(answer) = snapshots.recv() => {
                     // Whoever asked may have gone.
                     let _gone = answer.send(self.snapshot());
@@ -181,6 +204,7 @@ impl Speaker {
                 () = readable(self.socket.as_ref()) => decide = self.beat(),
                 () = sleep_until(timer) => {
                     decide = self.beat() | self.reopen.is_some_and(|at| at <= Instant::now());
+                    decide |= self.succession.is_overdue(now());
                 }
             }
             if decide || self.ports.values().any(Port::failed) {
@@ -192,18 +216,17 @@ impl Speaker {
     }
 
     fn timer(&self) -> Instant {
-        let beat = self.membership.as_ref().and_then(Membership::next_deadline);
-        let deadline = beat.into_iter().chain(self.asking_deadline()).min();
+        let deadline = self.succession.next_deadline().into_iter().chain(self.asking_deadline()).min();
         let wait = deadline.map_or(HEARTBEAT_OF_LOOP, |at| at.saturating_since(now()).min(HEARTBEAT_OF_LOOP));
         let timer = Instant::now() + wait;
         self.reopen.map_or(timer, |reopen| reopen.min(timer))
     }
 
-    /// Starts the membership with the first key. Answers whether the live set changed.
+    /// Starts the membership with the first key. Answers whether anything changed.
     fn take_keys(&mut self, keys: Option<Keys>) -> bool {
         // A Secret that was deleted is no reason to forget the key.
         let (Some(keys), Some(heartbeats)) = (keys, self.config.heartbeats) else { return false };
-        if self.membership.is_some() {
+        if self.succession.membership().is_some() {
             return self.step(Input::Keys(keys));
         }
         let settings = Settings {
@@ -211,11 +234,36 @@ impl Speaker {
             node: self.config.node.clone(),
             boot: self.boot,
             interval: heartbeats.interval,
+            slow: heartbeats.slow,
             misses: heartbeats.misses,
         };
-        self.membership = Some(Membership::new(settings, keys, now()));
+        self.succession.join(Membership::new(settings, keys, now()));
         self.tell_peers();
         true
+    }
+
+    fn take_view(&mut self) {
+        if let Some(view) = &self.view {
+            let world = Arc::clone(&view.world);
+            let drained = self.drain.look(&world, &self.config.node);
+            self.succession.set_world(world);
+            self.judge_fitness(Unfit::Drained, drained);
+        }
+        self.tell_peers();
+    }
+
+    /// Answers whether that is new.
+    fn judge_fitness(&mut self, why: Unfit, applies: bool) -> bool {
+        let new = self.succession.set_unfit(why, applies);
+        if new {
+            self.metrics.set_unfit(self.succession.unfit());
+            if applies {
+                tracing::warn!(reason = why.as_str(), "this node hands over where another one can announce");
+            } else {
+                tracing::info!(reason = why.as_str(), "this node is fit to announce again: no longer so");
+            }
+        }
+        new
     }
 
     fn tell_peers(&mut self) -> bool {
@@ -231,7 +279,7 @@ impl Speaker {
     }
 
     /// Takes all heartbeats that wait, then looks at the timers: in this order, so that a peer is not taken for dead whose heartbeat
-    /// lies in the socket. Answers whether the live set changed.
+    /// lies in the socket. Answers whether elections may come out differently.
     fn beat(&mut self) -> bool {
         let mut changed = false;
         let mut buffer = [0; crate::membership::MAX_LENGTH + 1];
@@ -243,12 +291,18 @@ impl Speaker {
         changed | self.step(Input::Tick)
     }
 
-    /// One step of the membership and what follows from it outside. Answers whether the live set changed.
+    /// One step of the membership and what follows from it outside. Answers whether elections may come out differently.
     fn step(&mut self, input: Input<'_>) -> bool {
-        let Some(membership) = &mut self.membership else { return false };
         let heartbeat = matches!(input, Input::Datagram(_));
-        let out = membership.handle(input, now());
-        let Outputs { sends, changes, live_changed, repeat, ignored, stalled } = out;
+        let outputs = self.succession.handle(input, now());
+        if heartbeat && outputs.ignored.is_none() {
+            self.metrics.heartbeats_received.inc();
+        }
+        self.put_out(outputs)
+    }
+
+    fn put_out(&mut self, outputs: Outputs) -> bool {
+        let Outputs { sends, changes, live_changed, news, repeat, ignored, stalled } = outputs;
         for send in sends {
             let sent = self.socket.as_ref().is_some_and(|socket| socket.send(&send.octets, send.to));
             if sent {
@@ -257,17 +311,13 @@ impl Speaker {
                 self.metrics.send_errors.inc();
             }
         }
-        match ignored {
-            Some(reason) => {
-                self.metrics.heartbeats_ignored.get_or_create(&ByReason { reason: reason.name() }).inc();
-                tracing::debug!(reason = reason.name(), "heartbeat ignored");
-            }
-            None if heartbeat => drop(self.metrics.heartbeats_received.inc()),
-            None => {}
+        if let Some(reason) = ignored {
+            self.metrics.heartbeats_ignored.get_or_create(&ByReason { reason: reason.name() }).inc();
+            tracing::debug!(reason = reason.name(), "heartbeat ignored");
         }
         if let Some(late) = stalled {
             self.metrics.stalls.inc();
-            tracing::warn!(?late, "this speaker was not run for too long to judge its peers");
+            tracing::debug!(?late, "this speaker was not run for too long to judge its peers");
         }
         for change in &changes {
             tracing::info!(node = change.node, from = ?change.from, to = ?change.to, "peer");
@@ -278,11 +328,11 @@ impl Speaker {
         if !changes.is_empty() {
             self.tell_peer_counts();
         }
-        live_changed
+        live_changed || news
     }
 
     fn tell_peer_counts(&mut self) {
-        let Some(membership) = &self.membership else { return };
+        let Some(membership) = self.succession.membership() else { return };
         let peers = membership.snapshot(now());
         self.metrics.set_peers(peers.iter().map(|peer| peer.liveness));
         let isolated = membership.isolated();
@@ -305,36 +355,45 @@ impl Speaker {
         }
     }
 
-    /// Whom to count as alive; nothing as long as this cannot be said.
-    fn live(&self) -> Option<LiveSet> {
-        if self.config.heartbeats.is_none() {
-            return Some(LiveSet::Everyone);
-        }
-        let membership = self.membership.as_ref()?;
-        Some(LiveSet::Nodes(membership.live().into_iter().map(str::to_owned).collect()))
-    }
-
     /// Decides anew who announces what, and sees that it is done.
     async fn decide(&mut self) {
-        let (Some(view), Some(links)) = (self.view.clone(), self.links.clone()) else { return };
-        // From now on this node can do what it is elected for.
-        self.step(Input::Ready);
-        let Some(live) = self.live() else { return };
-        self.metrics.elections.inc();
+        let Some(links) = self.links.clone().filter(|_| self.view.is_some()) else { return };
         self.open_ports(&links).await;
-        self.decisions = announcements(&view.world, &self.config.node, &live);
-        let mut duty = Duty::new(&self.config.node, &self.decisions, &self.open(&links));
-        let decisions = std::mem::take(&mut self.decisions);
-        self.withhold(&mut duty, decisions.iter());
-        self.decisions = decisions;
-        let kin = Arc::new(self.kin(&links));
+        self.succession.set_uplinks(self.uplinks(&links));
+        self.elect(&links);
+    }
+
+    /// Elections, and what follows from them on the open ports.
+    fn elect(&mut self, links: &Links) {
+        let open = self.open(links);
+        let (inquiries, node) = (&mut self.inquiries, &self.config.node);
+        let withhold = |duty: &mut Duty, elections: &Elections| {
+            asking::withhold(inquiries, node, duty, elections.decisions());
+        };
+        let Some(outcome) = self.succession.decide(&open, now(), withhold) else { return };
+        // Who is elected for what may have changed for free addresses too.
+        self.look = true;
+        self.metrics.elections.inc_by(outcome.elections as u64);
+        let kin = Arc::new(self.kin(links));
+        // Neighbours first: what the other speakers are told is that this was done.
         for (index, port) in &mut self.ports {
             port.set_kin(&kin);
-            if let Some(addresses) = duty.addresses.get(index) {
+            if let Some(addresses) = outcome.duty.addresses.get(index) {
                 port.announce(addresses);
             }
         }
-        self.take_up(duty);
+        self.put_out(outcome.outputs);
+        self.take_up(outcome.duty);
+    }
+
+    /// The interfaces that can announce, as others are told of them.
+    fn uplinks(&self, links: &Links) -> Vec<Uplink> {
+        let open = self.ports.keys().filter_map(|index| links.get(*index));
+        let uplink = |link: &Link| {
+            let mac = link.mac?.0;
+            Some(Uplink { name: link.name.clone(), mac, networks: link.addresses.iter().copied().collect() })
+        };
+        open.filter_map(uplink).collect()
     }
 
     /// The open interfaces: index and name.
@@ -438,15 +497,30 @@ impl Speaker {
         }
     }
 
-    /// Says farewell, stops answering, and says it again.
+    /// Says farewell, and answers for what it holds until others do, or as long as a hand-over may take.
     async fn leave(mut self) {
         self.step(Input::Leave);
+        if let Some(links) = self.links.clone() {
+            self.elect(&links);
+            while !self.duty.announced.is_empty()
+                && let Some(deadline) = self.succession.next_deadline()
+            {
+                let wait = deadline.saturating_since(now());
+                tokio::select! {
+                    () = readable(self.socket.as_ref()) => {}
+                    () = sleep(wait) => {}
+                }
+                if self.beat() || self.succession.is_overdue(now()) {
+                    self.elect(&links);
+                }
+            }
+        }
         for (_, port) in std::mem::take(&mut self.ports) {
             // Its failure does not matter any more.
             let _failure = port.close().await;
         }
         self.take_up(Duty::default());
-        while let Some(deadline) = self.membership.as_ref().and_then(Membership::next_deadline) {
+        while let Some(deadline) = self.succession.membership().and_then(Membership::next_deadline) {
             sleep(deadline.saturating_since(now())).await;
             self.step(Input::Tick);
         }
@@ -454,11 +528,13 @@ impl Speaker {
 
     fn snapshot(&self) -> Snapshot {
         let links = self.links.iter().flat_map(|links| links.iter());
+        let membership = self.succession.membership();
         Snapshot {
             node: self.config.node.clone(),
-            state: self.membership.as_ref().map(Membership::state),
-            isolated: self.membership.as_ref().is_some_and(Membership::isolated),
-            peers: self.membership.as_ref().map(|membership| membership.snapshot(now())).unwrap_or_default(),
+            state: membership.map(Membership::state),
+            isolated: membership.is_some_and(Membership::isolated),
+            unfit: self.succession.unfit().iter().copied().collect(),
+            peers: membership.map(|membership| membership.snapshot(now())).unwrap_or_default(),
             interfaces: links
                 .map(|link| InterfaceSnapshot {
                     name: link.name.clone(),
@@ -468,7 +544,12 @@ impl Speaker {
                     addresses: self.duty.addresses.get(&link.index).into_iter().flatten().copied().collect(),
                 })
                 .collect(),
-            decisions: self.decisions.iter().map(|decision| self.decision_snapshot(decision)).collect(),
+            decisions: self
+                .succession
+                .elections()
+                .decisions()
+                .map(|decision| self.decision_snapshot(decision))
+                .collect(),
         }
     }
 
@@ -481,6 +562,12 @@ impl Speaker {
             addresses: decision.announcement.addresses.clone(),
             pool: decision.pool.clone(),
             elected: decision.elected.clone(),
+            standing: self.succession.elections().standing(key).into_iter().map(str::to_owned).collect(),
+            term: decision
+                .announcement
+                .addresses
+                .first()
+                .and_then(|address| self.succession.holds().get(address).copied()),
             interfaces: announced.map(|announced| announced.interfaces.clone()).unwrap_or_default(),
             silent: failure.or_else(|| silence(decision)),
         }

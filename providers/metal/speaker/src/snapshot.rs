@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use causeway_metal::announce::{Decision, Silence, Verdict};
+use causeway_metal::fleet::Unfit;
 use serde::Serialize;
 
 use crate::interfaces::Ineligible;
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub state: Option<State>,
     /// Whether there are peers and none is heard.
     pub isolated: bool,
+    /// Why it would rather not announce.
+    pub unfit: Vec<Unfit>,
     /// The other speakers.
     pub peers: Vec<PeerSnapshot>,
     /// The interfaces of this node.
@@ -55,6 +58,10 @@ pub struct DecisionSnapshot {
     pub pool: Option<String>,
     /// The node that announces it.
     pub elected: Option<String>,
+    /// That node and those that stand next, which watch each other closely.
+    pub standing: Vec<String>,
+    /// The term in which this node holds its first address, if it does.
+    pub term: Option<u32>,
     /// Names of the interfaces on which this node announces it.
     pub interfaces: Vec<String>,
     /// Why this node does not announce it, or not all of it.

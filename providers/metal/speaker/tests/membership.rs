@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use causeway_metal::candidates::LiveSet;
+use causeway_metal::fleet::Statement;
 use causeway_speaker::jitter::Jitter;
 use causeway_speaker::membership::{
-    Change, Ignored, Input, Keys, Liveness, Membership, Message, Outputs, Settings, State,
+    Change, Ignored, Input, Keys, Liveness, Membership, Message, Outputs, SLOW_PEERS, Settings, State,
 };
 use causeway_speaker::moment::Moment;
 use rstest::rstest;
@@ -38,6 +40,14 @@ fn index_of(address: SocketAddr) -> usize {
     }
 }
 
+/// The live ones that a speaker knows.
+fn live_of(membership: &Membership) -> BTreeSet<String> {
+    match membership.fleet().live {
+        LiveSet::Nodes(nodes) => nodes,
+        LiveSet::Everyone => unreachable!("never with heartbeats"),
+    }
+}
+
 /// What runs on a node.
 enum Process {
     Running(Box<Membership>),
@@ -56,6 +66,8 @@ struct Network {
     nodes: Vec<Process>,
     nodes_few: bool,
     interval: Duration,
+    /// `None`: everybody watches everybody closely.
+    slow: Option<Duration>,
     /// Datagrams under way.
     wire: BinaryHeap<Reverse<Datagram>>,
     order: u64,
@@ -80,6 +92,7 @@ impl Network {
             nodes: (0..count).map(|_| Process::Killed).collect(),
             nodes_few: count <= 10,
             interval,
+            slow: None,
             wire: BinaryHeap::new(),
             order: 0,
             loss: 0.0,
@@ -125,11 +138,16 @@ impl Network {
             // Not ordered in time: nothing may depend on that.
             boot: Jitter::new(self.boots).bits(),
             interval: self.interval,
+            slow: self.slow.unwrap_or(self.interval),
             misses: 3,
         };
         self.nodes[node] = Process::Running(Box::new(Membership::new(settings, keys(), self.now)));
         let peers = (0..self.nodes.len()).map(|peer| (name(peer), Some(address(peer)))).collect();
         self.input(node, Input::Peers(&peers));
+        if self.slow.is_none() {
+            let all = (0..self.nodes.len()).map(name).collect();
+            self.input(node, Input::Watch(&all));
+        }
     }
 
     fn node(&self, node: usize) -> &Membership {
@@ -139,8 +157,8 @@ impl Network {
         }
     }
 
-    fn live(&self, node: usize) -> BTreeSet<&str> {
-        self.node(node).live()
+    fn live(&self, node: usize) -> BTreeSet<String> {
+        live_of(self.node(node))
     }
 
     fn sees(&self, node: usize, peer: usize) -> Liveness {
@@ -178,11 +196,10 @@ impl Network {
         let Process::Running(membership) = &mut self.nodes[node] else { return };
         // Of large clusters only the changes are looked at: this would cost more than all else.
         let small = self.nodes_few;
-        let names = |membership: &Membership| -> Option<BTreeSet<String>> {
-            small.then(|| membership.live().into_iter().map(str::to_owned).collect())
-        };
+        let names =
+            |membership: &Membership| -> Option<BTreeSet<String>> { small.then(|| live_of(membership)) };
         let before = names(membership);
-        let Outputs { sends, changes, live_changed, repeat, ignored, stalled } =
+        let Outputs { sends, changes, live_changed, news: _, repeat, ignored, stalled } =
             membership.handle(input, self.now);
         let after = names(membership);
         assert!(live_changed || before == after, "a change of the live set was not told");
@@ -317,7 +334,7 @@ fn leaving_is_believed_at_once_even_if_datagrams_are_lost() {
     network.loss = 0.15;
     let start = network.now;
     network.input(1, Input::Leave);
-    assert!(!network.live(1).contains(name(1).as_str()));
+    assert!(!network.live(1).contains(&name(1)));
     let times = network.until_all_see(1, Liveness::Left, SECOND * 4);
     // 0.15³ is 1/300: with this seed the farewells reach everybody within the three tries.
     assert!(times.iter().all(|time| *time < ms(60)), "{times:?}");
@@ -353,12 +370,14 @@ fn a_starting_speaker_steals_nothing_and_gives_up_on_the_dead_in_time() {
     network.run(SECOND * 10);
     let start = network.now;
     network.start(1);
-    assert_eq!(network.live(1).len(), 3, "everybody is presumed alive");
     network.run(ms(10));
     assert_eq!(network.sees(1, 2), Liveness::Alive, "heard within round trips");
-    assert_eq!(network.sees(2, 1), Liveness::Alive);
     assert_eq!(network.sees(1, 0), Liveness::Presumed);
+    assert_eq!(network.node(1).state(), State::Joining, "it waits for the one that it does not hear");
+    assert_eq!(network.live(1), [name(2)].into());
     network.run(SECOND * 4);
+    assert_eq!(network.live(1), [name(1), name(2)].into());
+    assert_eq!(network.sees(2, 1), Liveness::Alive);
     let (at, ..) = network
         .changes
         .iter()
@@ -375,7 +394,7 @@ fn a_quick_restart_moves_nothing() {
     network.start_joining(1);
     network.run(ms(800));
     assert_eq!(network.sees(0, 1), Liveness::Alive, "its earlier boot still counts");
-    assert!(!network.live(1).contains(name(1).as_str()), "it is not elected by itself yet");
+    assert!(!network.live(1).contains(&name(1)), "it is not elected by itself yet");
     network.input(1, Input::Ready);
     network.run(SECOND * 5);
     assert_eq!(network.deaths(), 0);
@@ -442,7 +461,7 @@ fn the_last_one_takes_all_and_says_that_it_is_alone() {
     network.kill(2);
     network.run(SECOND * 4);
     assert!(network.node(0).isolated());
-    assert_eq!(network.live(0), [name(0).as_str()].into());
+    assert_eq!(network.live(0), [name(0)].into());
 }
 
 #[test]
@@ -556,6 +575,10 @@ fn message<'a>(sender: &'a str, receiver: &'a str) -> Message<'a> {
         heard_boot: 1,
         heard_sequence: 1,
         interval_ms: 1000,
+        wanted_ms: 1000,
+        statement: 1,
+        heard_statement: 0,
+        part: None,
         cluster: "cluster",
         sender,
         receiver,
@@ -632,20 +655,137 @@ fn a_faster_setting_is_rolled_out_node_by_node_without_a_death() {
     assert!(times.iter().all(|time| *time <= ms(301)), "{times:?}");
 }
 
+fn watch(network: &mut Network, node: usize, watched: &[usize]) {
+    let watched = watched.iter().map(|node| name(*node)).collect();
+    network.input(node, Input::Watch(&watched));
+}
+
+/// Of `count` nodes that beat slowly.
+fn slow_network(count: usize, seed: u64) -> Network {
+    let mut network = Network::new(count, ms(100), seed);
+    network.slow = Some(SECOND);
+    for node in 0..count {
+        network.start(node);
+    }
+    network.run(SECOND * 3);
+    assert!((0..count).all(|node| network.live(node).len() == count));
+    network.changes.clear();
+    network
+}
+
+#[test]
+fn only_those_who_watch_each_other_beat_fast_and_one_of_two_is_enough() {
+    let mut network = slow_network(5, 20);
+    watch(&mut network, 0, &[1]);
+    network.run(ms(250));
+    network.record = Some(Vec::new());
+    network.run(SECOND * 10);
+    let record = network.record.take().expect("recorded");
+    let to = |node: usize| record.iter().filter(|(to, _)| *to == node).count();
+    // Fast between the two, each way 10 to 11.2 a second; slow 1 to 1.2 from each of the others.
+    for node in [0, 1] {
+        assert!((100 + 30..=113 + 37).contains(&to(node)), "{} heartbeats to {node}", to(node));
+    }
+    for node in [2, 3, 4] {
+        assert!((40..=48).contains(&to(node)), "{} heartbeats to {node}", to(node));
+    }
+    // The watched one is missed soon by the one that watches, and later by the others.
+    network.kill(1);
+    let start = network.now;
+    network.run(SECOND * 4);
+    for (at, who, change) in &network.changes {
+        assert_eq!((change.node.as_str(), change.to), (name(1).as_str(), Some(Liveness::Dead)));
+        let took = at.saturating_since(start);
+        let expected = if *who == 0 { ms(200)..ms(301) } else { ms(2000)..ms(3001) };
+        assert!(expected.contains(&took), "{who}: {took:?}");
+    }
+    assert_eq!(network.deaths(), 4);
+}
+
+#[test]
+fn getting_slower_is_said_in_time_even_with_loss() {
+    let mut network = slow_network(2, 21);
+    network.loss = 0.02;
+    for _ in 0..100 {
+        watch(&mut network, 0, &[1]);
+        network.run(ms(700));
+        watch(&mut network, 0, &[]);
+        network.run(ms(1900));
+    }
+    // Only three or more losses in a row could do that: 0.02³ at some 3,000 heartbeats.
+    assert_eq!(network.deaths(), 0);
+}
+
+#[test]
+fn large_clusters_beat_more_slowly_so_that_no_node_sends_more() {
+    for count in [40, 80] {
+        let mut network = slow_network(count, 22);
+        network.record = Some(Vec::new());
+        network.run(SECOND * 8);
+        let each = network.record.take().expect("recorded").len() as f64 / count as f64 / 8.0;
+        println!("{count} nodes at rest: {each:.1} heartbeats per second and node");
+        assert!(each <= 1.15 * SLOW_PEERS as f64, "{each}");
+        assert_eq!(network.deaths(), 0);
+    }
+}
+
+#[test]
+fn statements_arrive_whole_in_many_parts_and_with_loss() {
+    let mut network = slow_network(3, 23);
+    watch(&mut network, 0, &[1]);
+    network.run(ms(300));
+    network.loss = 0.2;
+    let holds = |count: u32| {
+        let holds = (0..count).map(|n| (std::net::Ipv4Addr::from(0x0a00_0000 + n).into(), n)).collect();
+        Statement { holds, ..Statement::default() }
+    };
+    for count in [1, 1000, 10_000, 999, 0] {
+        network.input(0, Input::Say(holds(count)));
+        network.run(SECOND * 6);
+        for node in [1, 2] {
+            let known = network.node(node).fleet().statements.remove(&name(0)).expect("known");
+            assert_eq!(known.holds.len(), count as usize, "{}", name(node));
+            assert_eq!(*known, holds(count));
+        }
+    }
+    // To a close peer, without loss, it takes no more than the way.
+    network.loss = 0.0;
+    network.run(SECOND * 3);
+    network.input(0, Input::Say(holds(1000)));
+    network.run(ms(1));
+    assert_eq!(*network.node(1).fleet().statements[&name(0)], holds(1000));
+}
+
+#[test]
+fn one_that_starts_knows_all_statements_before_it_lives() {
+    let mut network = slow_network(10, 24);
+    for node in 0..9 {
+        let holds = [(std::net::Ipv4Addr::from(0x0a00_0000 + node as u32).into(), 7)].into();
+        network.input(node, Input::Say(Statement { holds, ..Statement::default() }));
+    }
+    network.kill(9);
+    network.run(SECOND * 4);
+    let start = network.now;
+    network.start(9);
+    while network.node(9).state() == State::Joining {
+        assert!(network.step(start + SECOND));
+    }
+    assert!(network.now.saturating_since(start) < ms(50), "{:?}", network.now.saturating_since(start));
+    let fleet = network.node(9).fleet();
+    assert!((0..9).all(|node| fleet.statements[&name(node)].holds.len() == 1));
+}
+
 #[test]
 fn nodes_come_and_go() {
     let mut network = Network::settled(3, SECOND, 18);
     let peers: BTreeMap<String, Option<SocketAddr>> =
         [(name(0), None), (name(1), Some(address(1))), ("new".into(), None)].into();
     network.input(0, Input::Peers(&peers));
-    let live: BTreeSet<&str> = network.live(0);
-    assert_eq!(live, [name(0).as_str(), name(1).as_str(), "new"].into());
+    assert_eq!(network.live(0), [name(0), name(1)].into());
     network.run(SECOND * 4);
-    assert_eq!(
-        network.live(0),
-        [name(0).as_str(), name(1).as_str()].into(),
-        "one without an address is never heard"
-    );
+    assert_eq!(network.live(0), [name(0), name(1)].into(), "one without an address is never heard");
+    let new = network.node(0).snapshot(network.now).into_iter().find(|peer| peer.node == "new");
+    assert_eq!(new.expect("a peer").liveness, Liveness::Dead);
     assert_eq!(network.ignored.keys().copied().collect::<Vec<_>>(), ["unknownSender"]);
 }
 

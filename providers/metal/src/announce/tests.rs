@@ -33,7 +33,7 @@ fn world(advertisements: &[Value]) -> World {
     let nodes = (1..=5).map(|n| {
         let zone = if n == 5 { "b" } else { "a" };
         let labels = Labels::from([("zone".to_owned(), zone.to_owned())]);
-        (format!("node{n}"), NodeFacts { labels, network_unavailable: false })
+        (format!("node{n}"), NodeFacts { labels, ..NodeFacts::default() })
     });
     World {
         pools: Arc::new(pools),

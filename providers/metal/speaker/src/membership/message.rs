@@ -5,7 +5,7 @@
 //! | Octets | Field |
 //! |---|---|
 //! | 0–3 | `CwHb` |
-//! | 4 | version, 1 |
+//! | 4 | version, 2 |
 //! | 5 | state of the sender: 0 joining, 1 alive, 2 leaving |
 //! | 6 | whether the sender hears the receiver: 0 no, 1 yes |
 //! | 7 | 0, ignored |
@@ -13,8 +13,14 @@
 //! | 16–23 | sequence: counts up from 1 within a boot |
 //! | 24–31 | boot of the receiver, as the sender last heard it; 0 = never |
 //! | 32–39 | the receiver's sequence that the sender last heard from that boot |
-//! | 40–43 | the sender's interval in milliseconds |
-//! | 44–… | cluster id, sender's node name, receiver's node name: one octet of length and the text, each |
+//! | 40–43 | the time in milliseconds after which the sender sends to this receiver again, at the latest |
+//! | 44–47 | the time in milliseconds after which it wants to hear the receiver again |
+//! | 48–51 | number of the sender's statement; 0 = it has made none |
+//! | 52–55 | number of the receiver's statement that the sender knows, of the boot above; 0 = none |
+//! | 56–57 | which part of the sender's statement this datagram carries, from 0 |
+//! | 58–59 | how many parts there are; 0 = it carries none |
+//! | 60–… | cluster id, sender's node name, receiver's node name: one octet of length and the text, each |
+//! | … | two octets of length, and the part of the statement ([`super::statement`]) |
 //! | … | anything else is ignored, so that later versions can add to it |
 //! | last 32 | HMAC-SHA256 (RFC 2104) over all that stands before |
 //!
@@ -30,9 +36,13 @@ pub const MAX_LENGTH: usize = 1200;
 /// The shortest key, in octets: the length of the hash (RFC 2104 §3 discourages less).
 pub const MIN_KEY_LENGTH: usize = 32;
 const MAGIC: [u8; 4] = *b"CwHb";
-const VERSION: u8 = 1;
-const FIXED_LENGTH: usize = 44;
+const VERSION: u8 = 2;
+const FIXED_LENGTH: usize = 60;
 const TAG_LENGTH: usize = 32;
+/// Lengths of three texts and of the part.
+const LENGTHS: usize = 3 + 2;
+/// The most parts that a statement may have. 512 of 400 octets or more hold 25,000 addresses.
+pub(super) const MAX_PARTS: usize = 512;
 
 /// The keys of the membership protocol: one signs, all are accepted, so that a key can be changed without anybody being taken for dead.
 #[derive(Clone)]
@@ -95,6 +105,17 @@ pub enum State {
     Leaving,
 }
 
+/// A part of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Which, from 0.
+    pub index: u16,
+    /// Of how many.
+    pub count: u16,
+    /// Its octets.
+    pub octets: &'a [u8],
+}
+
 /// One heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
@@ -110,8 +131,16 @@ pub struct Message<'a> {
     pub heard_boot: u64,
     /// The last sequence heard of that boot.
     pub heard_sequence: u64,
-    /// The sender's interval, in milliseconds.
+    /// After how many milliseconds the sender sends to this receiver again, at the latest.
     pub interval_ms: u32,
+    /// After how many it wants to hear the receiver again.
+    pub wanted_ms: u32,
+    /// Number of the sender's statement, 0 for none.
+    pub statement: u32,
+    /// Number of the receiver's statement that the sender knows whole, of `heard_boot`; 0 for none.
+    pub heard_statement: u32,
+    /// The part of the statement that comes with it.
+    pub part: Option<Part<'a>>,
     /// Cluster of the sender.
     pub cluster: &'a str,
     /// Node of the sender.
@@ -181,9 +210,10 @@ impl Ignored {
 impl<'a> Message<'a> {
     /// The datagram. Names longer than 255 octets are cut (Kubernetes allows 253).
     pub fn encode(&self, keys: &Keys) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(
-            FIXED_LENGTH + TAG_LENGTH + 3 + self.cluster.len() + self.sender.len() + self.receiver.len(),
-        );
+        let part = self.part.map_or(&[][..], |part| part.octets);
+        let part = &part[..part.len().min(usize::from(u16::MAX))];
+        let texts = self.cluster.len() + self.sender.len() + self.receiver.len();
+        let mut octets = Vec::with_capacity(FIXED_LENGTH + LENGTHS + texts + part.len() + TAG_LENGTH);
         octets.extend_from_slice(&MAGIC);
         octets.push(VERSION);
         octets.push(match self.state {
@@ -196,15 +226,29 @@ impl<'a> Message<'a> {
         for number in [self.boot, self.sequence, self.heard_boot, self.heard_sequence] {
             octets.extend_from_slice(&number.to_be_bytes());
         }
-        octets.extend_from_slice(&self.interval_ms.to_be_bytes());
+        for number in [self.interval_ms, self.wanted_ms, self.statement, self.heard_statement] {
+            octets.extend_from_slice(&number.to_be_bytes());
+        }
+        let (index, count) = self.part.map_or((0, 0), |part| (part.index, part.count));
+        for number in [index, count] {
+            octets.extend_from_slice(&number.to_be_bytes());
+        }
         for text in [self.cluster, self.sender, self.receiver] {
             let text = &text.as_bytes()[..text.len().min(usize::from(u8::MAX))];
             octets.push(text.len() as u8);
             octets.extend_from_slice(text);
         }
+        octets.extend_from_slice(&(part.len() as u16).to_be_bytes());
+        octets.extend_from_slice(part);
         let tag = hmac::sign(&keys.sign, &octets);
         octets.extend_from_slice(tag.as_ref());
         octets
+    }
+
+    /// How many octets of a statement fit into a datagram with these names.
+    pub fn room(cluster: &str, sender: &str, receiver: &str) -> usize {
+        let names = [cluster, sender, receiver].map(|text| text.len().min(usize::from(u8::MAX)));
+        MAX_LENGTH - FIXED_LENGTH - LENGTHS - TAG_LENGTH - names.iter().sum::<usize>()
     }
 
     /// Reads a datagram from anywhere.
@@ -235,13 +279,27 @@ impl<'a> Message<'a> {
         let heard_boot = take_u64(&mut rest)?;
         let heard_sequence = take_u64(&mut rest)?;
         let interval_ms = u32::from_be_bytes(take(&mut rest)?);
+        let wanted_ms = u32::from_be_bytes(take(&mut rest)?);
+        let statement = u32::from_be_bytes(take(&mut rest)?);
+        let heard_statement = u32::from_be_bytes(take(&mut rest)?);
+        let index = u16::from_be_bytes(take(&mut rest)?);
+        let count = u16::from_be_bytes(take(&mut rest)?);
         let cluster = take_text(&mut rest)?;
         let sender = take_text(&mut rest)?;
         let receiver = take_text(&mut rest)?;
         // 0 means "never heard" in the field that echoes it.
-        if boot == 0 || sequence == 0 || interval_ms == 0 {
+        if boot == 0 || sequence == 0 || interval_ms == 0 || wanted_ms == 0 {
             return Err(Ignored::Malformed);
         }
+        let length = u16::from_be_bytes(take(&mut rest)?);
+        let (octets, _later) = rest.split_at_checked(length.into()).ok_or(Ignored::Malformed)?;
+        let part = match count {
+            0 => None,
+            _ if index >= count || usize::from(count) > MAX_PARTS || statement == 0 => {
+                return Err(Ignored::Malformed);
+            }
+            _ => Some(Part { index, count, octets }),
+        };
         Ok(Message {
             state,
             hears_receiver: signed[6] == 1,
@@ -250,6 +308,10 @@ impl<'a> Message<'a> {
             heard_boot,
             heard_sequence,
             interval_ms,
+            wanted_ms,
+            statement,
+            heard_statement,
+            part,
             cluster,
             sender,
             receiver,
@@ -293,6 +355,10 @@ mod tests {
             heard_boot: 9,
             heard_sequence: 10,
             interval_ms: 1000,
+            wanted_ms: 100,
+            statement: 3,
+            heard_statement: 4,
+            part: Some(Part { index: 1, count: 2, octets: b"part" }),
             cluster: "0b5e",
             sender: "node-1",
             receiver: "node-2",
@@ -303,7 +369,7 @@ mod tests {
     fn what_was_written_is_read() {
         let octets = message().encode(&keys(1));
         assert_eq!(Message::decode(&octets, &keys(1)), Ok(message()));
-        assert_eq!(octets.len(), 44 + 5 + 7 + 7 + 32);
+        assert_eq!(octets.len(), 60 + 5 + 7 + 7 + 2 + 4 + 32);
     }
 
     #[test]
@@ -318,6 +384,18 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_part_just_fits() {
+        let (name, cluster) = ("n".repeat(253), "c".repeat(36));
+        let part = vec![7; Message::room(&cluster, &name, &name)];
+        assert!(part.len() >= 400);
+        let part = Some(Part { index: 0, count: 1, octets: &part });
+        let longest = Message { cluster: &cluster, sender: &name, receiver: &name, part, ..message() };
+        let octets = longest.encode(&keys(1));
+        assert_eq!(octets.len(), MAX_LENGTH);
+        assert_eq!(Message::decode(&octets, &keys(1)), Ok(longest));
+    }
+
+    #[test]
     fn weak_or_missing_keys_are_refused() {
         assert_eq!(Keys::new(&[[0u8; 31]]).unwrap_err(), KeyError::TooShort { index: 0, length: 31 });
         assert_eq!(Keys::new::<Vec<u8>>(&[]).unwrap_err(), KeyError::Missing);
@@ -327,7 +405,7 @@ mod tests {
     #[test]
     fn another_version_is_named_as_such() {
         let mut octets = message().encode(&keys(1));
-        octets[4] = 2;
+        octets[4] = 1;
         assert_eq!(Message::decode(&octets, &keys(1)), Err(Ignored::Version));
     }
 
@@ -335,7 +413,7 @@ mod tests {
     fn later_additions_are_skipped() {
         let octets = message().encode(&keys(1));
         let mut longer = octets[..octets.len() - 32].to_vec();
-        longer.extend_from_slice(b"something that version 1 does not know");
+        longer.extend_from_slice(b"something that version 2 does not know");
         let tag = hmac::sign(&keys(1).sign, &longer);
         longer.extend_from_slice(tag.as_ref());
         assert_eq!(Message::decode(&longer, &keys(1)), Ok(message()));
@@ -343,7 +421,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_flipped_bit_or_cut_is_refused(position in 0usize..95, bit in 0u8..8, cut in 1usize..95) {
+        fn any_flipped_bit_or_cut_is_refused(position in 0usize..117, bit in 0u8..8, cut in 1usize..117) {
             let octets = message().encode(&keys(1));
             let mut flipped = octets.clone();
             flipped[position] ^= 1 << bit;
@@ -357,13 +435,14 @@ mod tests {
         }
 
         #[test]
-        fn signed_nonsense_never_panics(mut body in proptest::collection::vec(any::<u8>(), 44..300)) {
+        fn signed_nonsense_never_panics(mut body in proptest::collection::vec(any::<u8>(), 60..300)) {
             body[..4].copy_from_slice(&MAGIC);
             body[4] = VERSION;
             let tag = hmac::sign(&keys(1).sign, &body);
             body.extend_from_slice(tag.as_ref());
             if let Ok(read) = Message::decode(&body, &keys(1)) {
                 prop_assert!(read.boot != 0 && read.sequence != 0);
+                prop_assert!(read.part.is_none_or(|part| part.index < part.count));
             }
         }
     }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_metal::announce::{Decision, announcements};
+use causeway_metal::announce::Decision;
+use causeway_metal::elections::Elections;
 
 use super::Speaker;
 use crate::announced::{Duty, SpeakerEvent};
+use crate::inquiry::Inquiries;
 use crate::interfaces::Links;
-use crate::l2::Kin;
+use crate::l2::{Kin, MacAddr};
 use crate::moment::Moment;
 use crate::port::{Found, now};
 use crate::spare;
@@ -27,17 +30,6 @@ impl Speaker {
         for address in self.inquiries.orphans(&self.config.node, exists, in_pool) {
             self.tell(SpeakerEvent::ConflictResolved { address });
         }
-    }
-
-    /// Takes out of a duty what somebody else may have.
-    pub(super) fn withhold<'a>(&mut self, duty: &mut Duty, decisions: impl Iterator<Item = &'a Decision>) {
-        let elsewhere = decisions
-            .filter(|decision| decision.elected.as_deref().is_some_and(|elected| elected != self.config.node))
-            .flat_map(|decision| decision.announcement.addresses.iter().copied())
-            .collect();
-        self.inquiries.withhold(duty, &elsewhere, now());
-        // Who is elected for what may have changed for free addresses too.
-        self.look = true;
     }
 
     /// Something was found out. Answers whether it is to be decided anew who announces what.
@@ -76,14 +68,20 @@ impl Speaker {
         }
         self.look = false;
         self.looked = Some(at);
-        let (Some(view), Some(links), Some(live)) = (&self.view, &self.links, self.live()) else { return };
+        let (Some(view), Some(links), Some(fleet)) =
+            (&self.view, &self.links, self.succession.elections().fleet())
+        else {
+            return;
+        };
         // As long as not all speakers are known by their stations, one of them could be taken for a stranger.
         let decisions = if self.kin(links).complete {
             let conflicts: BTreeSet<IpAddr> = view.conflicts.keys().copied().collect();
             let mut taken = used(view);
             taken.extend(view.peers.values().flatten());
             let spare = spare::world(&view.world, &taken, &conflicts, self.config.inquiry.ahead);
-            announcements(&spare, &self.config.node, &live)
+            let mut elections = Elections::new(self.config.node.clone(), self.config.rules);
+            elections.update(&Arc::new(spare), fleet);
+            elections.into_decisions()
         } else {
             Vec::new()
         };
@@ -93,10 +91,24 @@ impl Speaker {
 
     /// The stations whose claims are no conflict.
     pub(super) fn kin(&self, links: &Links) -> Kin {
-        let others =
-            self.view.iter().flat_map(|view| view.peers.keys()).filter(|node| **node != self.config.node);
-        Kin { stations: links.iter().filter_map(|link| link.mac).collect(), complete: others.count() == 0 }
+        let (others, complete) = self.succession.elections().stations();
+        let stations = links.iter().filter_map(|link| link.mac).chain(others.into_iter().map(MacAddr));
+        Kin { stations: stations.collect(), complete }
     }
+}
+
+/// Takes out of a duty what somebody else may have.
+pub(super) fn withhold<'a>(
+    inquiries: &mut Inquiries,
+    node: &str,
+    duty: &mut Duty,
+    decisions: impl Iterator<Item = &'a Decision>,
+) {
+    let elsewhere = decisions
+        .filter(|decision| decision.elected.as_deref().is_some_and(|elected| elected != node))
+        .flat_map(|decision| decision.announcement.addresses.iter().copied())
+        .collect();
+    inquiries.withhold(duty, &elsewhere, now());
 }
 
 fn used(view: &super::View) -> BTreeSet<IpAddr> {

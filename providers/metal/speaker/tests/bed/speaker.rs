@@ -10,6 +10,7 @@ use causeway_api::{Endpoints, EndpointsPerNode, Kind, Layer, LbKey, ObjectRef, O
 use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, When, World};
 use causeway_metal::candidates::NodeFacts;
+use causeway_metal::fleet::Rules;
 use causeway_metal::pool::Pools;
 use causeway_speaker::inquiry::{self, Phase};
 use causeway_speaker::interfaces::Exclude;
@@ -116,6 +117,8 @@ pub fn speak(arguments: &[String]) {
             exclude: Exclude::default_patterns(),
             timing: Timing::default(),
             inquiry: inquiry::Settings { recheck: Duration::from_secs(2), ..Default::default() },
+            rules: Rules::default(),
+            kube_proxy: None,
         };
         let channels = Channels { view: viewed, keys, events, snapshots };
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
