@@ -4,6 +4,8 @@
 //! Prints one row per number with its goal and what the peers need. Fails if a goal is missed. `BENCH_ONLY=ID,ID` runs some rows only,
 //! `BENCH_RUNS=N` power cuts instead of 100.
 
+#[path = "../providers/metal/benches/full16.rs"]
+mod full16;
 #[path = "support/report.rs"]
 mod report;
 #[path = "support/requests.rs"]
@@ -428,6 +430,28 @@ async fn idle_writes(lab: &Lab, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The allocator alone: sixty-four times the addresses may cost a few steps more for each, not sixty-four times as much.
+fn full_16(report: &mut Report) {
+    let (small, whole) = (full16::cost(22), full16::cost(16));
+    let grown = whole.last / small.last.max(0.1);
+    report.row(
+        Row {
+            id: "full-16",
+            what: "an address of a /16: while it fills, the last one, none left",
+            values: vec![
+                ("fill", whole.fill),
+                ("last", whole.last),
+                ("none", whole.none),
+                ("/22 last", small.last),
+            ],
+            unit: "us",
+            goal: "<= 100, O(log n)".to_owned(),
+            pass: whole.fill.max(whole.last).max(whole.none) <= 100.0 && grown <= 8.0,
+        },
+        "-",
+    );
+}
+
 /// A line of a process's memory figures, in MB of 10^6 bytes.
 fn memory(pid: i32, field: &str) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -470,6 +494,9 @@ async fn main() -> Result<()> {
     // The one TLS implementation of the process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut report = Report::default();
+    if wanted("full-16") {
+        full_16(&mut report);
+    }
     let lab = Lab::start().await?;
     println!(
         "a bed of 4 nodes is up; addresses are announced from nodes {ANNOUNCERS:?}, backends are on {BACKENDS:?}"

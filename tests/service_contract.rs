@@ -185,13 +185,136 @@ async fn a_bad_pool_stops_no_other() {
         lab.create_service("web", "", "")?;
         lab.address("web").await?;
         delete_pool(lab, "good")?;
-        delete_pool(lab, "younger")?;
-        // The pool is gone, the address stays.
-        lab.create_service("marker", "", "")?;
-        lab.address("marker").await?;
-        let kept = lab.service("web").await?;
-        ensure!(addresses(&kept) == [Ipv4Addr::new(10, 77, 100, 210)], "{:?}", kept.status);
-        Ok(())
+        delete_pool(lab, "younger")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_a_pool_goes_a_service_moves_to_another_unless_it_asked_for_that_one() {
+    Lab::run("gone", async |lab| {
+        own_pool(lab, "going", "10.77.100.214/31")?;
+        lab.create_service("web", "", "")?;
+        let first = lab.address("web").await?;
+        ensure!(first == Ipv4Addr::new(10, 77, 100, 214), "{first}");
+        lab.create_service("loyal", &from_pool("going"), "")?;
+        let loyal = lab.address("loyal").await?;
+        delete_pool(lab, "going")?;
+        lab.until_service("web", "at an address of another pool", |s| {
+            addresses(s).first().is_some_and(|address| *address != first)
+        })
+        .await?;
+        lab.event((&lab.namespace, "Service", "web"), "ClearAssignment", &["no pool holds it"]).await?;
+        let kept = lab
+            .until_service("loyal", "not ready, and to say why", |s| {
+                matches!(condition(s, READY), Some((status, m)) if status == "False" && m.contains("in no IPAddressPool any more"))
+            })
+            .await?;
+        ensure!(addresses(&kept) == [loyal], "{:?}", kept.status);
+        own_pool(lab, "going", "10.77.100.214/31")?;
+        lab.until_service("loyal", "ready again", |s| {
+            matches!(condition(s, READY), Some((status, _)) if status == "True")
+        })
+        .await?;
+        delete_pool(lab, "going")
+    })
+    .await;
+}
+
+/// An address that a speaker met somebody else on.
+fn conflict(lab: &Lab, address: Ipv4Addr) -> Result<()> {
+    lab.apply(&format!(
+        "{{apiVersion: causeway.io/v1alpha1, kind: AddressConflict, metadata: {{name: {address}, namespace: metallb-system}}, \
+         spec: {{address: {address}, mac: '{MAC}', phase: Probe, node: node1, interface: eth0}}}}"
+    ))
+}
+
+const MAC: &str = "02:00:00:00:00:99";
+
+#[tokio::test]
+async fn an_address_that_somebody_else_uses_is_given_to_nobody() {
+    Lab::run("conflict", async |lab| {
+        const CONFLICT: &str = "causeway.io/AddressConflict";
+        let (first, second) = (Ipv4Addr::new(10, 77, 100, 216), Ipv4Addr::new(10, 77, 100, 217));
+        own_pool(lab, "shared", "10.77.100.216/31")?;
+        lab.create_service("web", &from_pool("shared"), "")?;
+        ensure!(lab.address("web").await? == first, "another address");
+        conflict(lab, first)?;
+        lab.event((&lab.namespace, "Service", "web"), "ClearAssignment", &[MAC]).await?;
+        lab.until_service("web", "at the next address", |s| addresses(s) == [second]).await?;
+        // Who asks for it waits, and reads who has it.
+        lab.create_service("asks", "", &format!("loadBalancerIP: {first}"))?;
+        let waits = lab
+            .until_service("asks", "in conflict", |s| {
+                matches!(condition(s, CONFLICT), Some((status, m)) if status == "True" && m.contains(MAC))
+                    && matches!(condition(s, READY), Some((status, m)) if status == "False" && m.contains(MAC))
+            })
+            .await?;
+        ensure!(addresses(&waits).is_empty(), "{:?}", waits.status);
+        lab.bed.kubectl(&["-n", "metallb-system", "delete", "addressconflict", &first.to_string()])?;
+        ensure!(lab.address("asks").await? == first, "another address");
+        lab.until_service("asks", "without conflict", |s| condition(s, CONFLICT).is_none()).await?;
+        delete_pool(lab, "shared")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_of_a_node_is_given_to_nobody() {
+    Lab::run("nodes", async |lab| {
+        let node = lab.bed.node(1)?.addresses().v4;
+        own_pool(lab, "overlapping", &format!("{node}/32"))?;
+        let said = ["spec.addresses", &node.to_string(), "take them out of the pool"];
+        lab.event(("metallb-system", "IPAddressPool", "overlapping"), "NodeAddressesInPool", &said).await?;
+        lab.create_service("any", &from_pool("overlapping"), "")?;
+        lab.event((&lab.namespace, "Service", "any"), "AllocationFailed", &["pool overlapping"]).await?;
+        lab.create_service("asks", "", &format!("loadBalancerIP: {node}"))?;
+        lab.event((&lab.namespace, "Service", "asks"), "AllocationFailed", &["is an address of node"])
+            .await?;
+        delete_pool(lab, "overlapping")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn counters_of_a_pool_are_right_and_put_back_when_somebody_edits_them() {
+    Lab::run("counters", async |lab| {
+        own_pool(lab, "counted", "10.77.100.218/31")?;
+        let shows = async |assigned: i64, available: i64| {
+            wait::until("the counters", SOON, async || {
+                let status = lab.bed.kubectl(&[
+                    "-n",
+                    "metallb-system",
+                    "get",
+                    "ipaddresspool",
+                    "counted",
+                    "-o",
+                    "jsonpath={.status.assignedIPv4} {.status.availableIPv4}",
+                ])?;
+                ensure!(status.trim() == format!("{assigned} {available}"), "{status}");
+                Ok(())
+            })
+            .await
+        };
+        shows(0, 2).await?;
+        lab.create_service("web", &from_pool("counted"), "")?;
+        shows(1, 1).await?;
+        let edit = r#"{"status":{"assignedIPv4":5,"availableIPv4":5}}"#;
+        lab.bed.kubectl(&[
+            "-n",
+            "metallb-system",
+            "patch",
+            "ipaddresspool",
+            "counted",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            edit,
+        ])?;
+        shows(1, 1).await?;
+        lab.kubectl(&["delete", "service", "web"])?;
+        shows(0, 2).await?;
+        delete_pool(lab, "counted")
     })
     .await;
 }

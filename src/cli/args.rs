@@ -109,6 +109,22 @@ pub struct ProviderArgs {
     /// Namespace of the provider's own objects, such as address pools. Only with metal [default: metallb-system].
     #[arg(long, value_name = "NAMESPACE")]
     pub config_namespace: Option<String>,
+    /// What becomes of a Service's address that no pool holds any more: another is given as soon as there is one, it stays for good, or it
+    /// is taken back at once, as MetalLB does. Only with metal [default: move].
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub addresses_outside_pools: Option<OutsidePoolsArg>,
+}
+
+/// `--addresses-outside-pools`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutsidePoolsArg {
+    /// Another as soon as there is one.
+    #[default]
+    Move,
+    /// It stays.
+    Keep,
+    /// Taken back at once.
+    TakeBack,
 }
 
 /// `--cluster-policy-health-check`.

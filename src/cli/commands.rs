@@ -103,7 +103,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<u8> {
 pub async fn plan_files(config: &PlanConfig) -> Result<PlanOutput, CommandError> {
     match config.provider.provider {
         #[cfg(feature = "metal")]
-        Provider::Metal => plan_with(causeway_metal::Metal::default(), config).await,
+        Provider::Metal => plan_with(config.provider.metal(), config).await,
         #[cfg(feature = "model")]
         Provider::Model => {
             let options =

@@ -74,9 +74,23 @@ pub struct ProviderConfig {
     pub cluster_health: ClusterHealth,
     /// Namespace of the provider's own objects.
     pub config_namespace: String,
+    /// What becomes of addresses that no pool holds any more.
+    pub outside_pools: args::OutsidePoolsArg,
 }
 
 impl ProviderConfig {
+    /// The provider for bare metal.
+    #[cfg(feature = "metal")]
+    #[must_use]
+    pub fn metal(&self) -> causeway_metal::Metal {
+        use causeway_metal::allocator::OutsidePools;
+        causeway_metal::Metal::new(match self.outside_pools {
+            args::OutsidePoolsArg::Move => OutsidePools::Move,
+            args::OutsidePoolsArg::Keep => OutsidePools::Keep,
+            args::OutsidePoolsArg::TakeBack => OutsidePools::Reallocate,
+        })
+    }
+
     /// Whose Services are ours. With classes it is exactly these; Services without a class are ours too if the user says so or, where
     /// no class is given, if that is the provider's default.
     #[must_use]
@@ -420,6 +434,9 @@ impl Check {
         if args.config_namespace.is_some() && !provider.has_own_kinds() {
             self.error("--config-namespace", no_use("has no kinds of its own"));
         }
+        if args.addresses_outside_pools.is_some() && !provider.has_own_kinds() {
+            self.error("--addresses-outside-pools", no_use("has no address pools"));
+        }
         let config_namespace = args.config_namespace.unwrap_or_else(|| args::CONFIG_NAMESPACE.to_owned());
         self.namespace("--config-namespace", &config_namespace);
         self.cluster_id(args.cluster_id.as_deref());
@@ -434,6 +451,7 @@ impl Check {
                 ClusterHealthArg::TrafficPort => ClusterHealth::TrafficPort,
             },
             config_namespace,
+            outside_pools: args.addresses_outside_pools.unwrap_or_default(),
         })
     }
 

@@ -31,7 +31,7 @@ pub async fn plan(config: &PlanConfig) -> anyhow::Result<PlanOutput> {
     let connection = Connection::configure(&(&config.kube).into(), &mut Registry::default()).await?;
     match config.provider.provider {
         #[cfg(feature = "metal")]
-        Provider::Metal => plan_with(causeway_metal::Metal::default(), config, &connection).await,
+        Provider::Metal => plan_with(config.provider.metal(), config, &connection).await,
         #[cfg(feature = "model")]
         Provider::Model => {
             let provider = crate::run::controller::model(&config.provider, &connection).await?;

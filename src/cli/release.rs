@@ -51,7 +51,7 @@ fn is_ours(record: &Record, classes: &[String]) -> bool {
 fn released(record: &Record, keep: bool, own_annotations: &[&str]) -> (Wanted, String) {
     let deleting = record.meta().deleting;
     let want =
-        if keep && !deleting { Wanted::unmarked() } else { Wanted::farewell(deleting, own_annotations) };
+        if keep && !deleting { Wanted::unmarked(record) } else { Wanted::farewell(record, own_annotations) };
     let points = match record {
         Record::Service(service) => &service.ingress,
         Record::Ingress(ingress) => &ingress.ingress,

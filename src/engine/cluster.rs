@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use causeway_api::{Condition, IngressPoint, ObjectRef, OwnStatus, names};
+use causeway_api::{Condition, IngressPoint, ObjectRef, OwnStatus};
 
 use crate::state::index::Record;
 
@@ -27,28 +27,21 @@ impl Wanted {
     /// What an object carries once we have nothing to do with it any more: none of our marks, no address of ours, none of the provider's own
     /// annotations. One that is being deleted loses the finalizer only: nobody will see the rest.
     #[must_use]
-    pub fn farewell(deleting: bool, own_annotations: &[&str]) -> Self {
-        if deleting {
+    pub fn farewell(record: &Record, own_annotations: &[&str]) -> Self {
+        if record.meta().deleting {
             return Self { finalizer: Some(false), ..Self::default() };
         }
         Self {
             ingress: Some(Vec::new()),
             annotations: own_annotations.iter().map(|name| ((*name).to_owned(), None)).collect(),
-            ..Self::unmarked()
+            ..Self::unmarked(record)
         }
     }
 
     /// The same, but addresses and the provider's annotations stay: for whoever takes the object over as it is.
     #[must_use]
-    pub fn unmarked() -> Self {
-        Self {
-            finalizer: Some(false),
-            remove_conditions: vec![
-                names::CONDITION_READY.to_owned(),
-                names::CONDITION_PORTS_ERROR.to_owned(),
-            ],
-            ..Self::default()
-        }
+    pub fn unmarked(record: &Record) -> Self {
+        Self { finalizer: Some(false), remove_conditions: record.own_conditions(), ..Self::default() }
     }
 }
 

@@ -37,6 +37,9 @@ use self::queue::{Cause, Queue, QueueConfig};
 use crate::state::index::{Effects, Index};
 use crate::state::records::Update;
 
+/// How often a new leader looks whether it may write yet.
+const FENCED: Duration = Duration::from_millis(100);
+
 /// Settings of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -240,6 +243,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 let more = self.take(update);
                 effects.dirty.extend(more.dirty);
                 effects.facts |= more.facts;
+                effects.own_status |= more.own_status;
                 effects.problems.extend(more.problems);
             }
             // No own objects at all are judged too.
@@ -262,6 +266,9 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         if effects.facts {
             self.refresh_facts();
         }
+        if effects.own_status && self.working() {
+            self.own_dirty.notify_one();
+        }
         if self.working() {
             for problem in effects.problems {
                 self.warn(&problem);
@@ -270,13 +277,16 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         self.push(effects.dirty);
     }
 
-    /// Makes facts anew; every load balancer is dirty.
+    /// Makes facts anew; every load balancer is dirty if they differ.
     fn refresh_facts(&self) {
         let objects = lock(&self.index).own_objects();
         let (facts, problems) = self.provider.facts(&objects, &lock(&self.inventory).clone());
         let mut current = lock(&self.facts);
-        current.version += 1;
-        current.facts = Arc::new(facts);
+        let changed = *current.facts != facts;
+        if changed {
+            current.version += 1;
+            current.facts = Arc::new(facts);
+        }
         if self.missing.borrow().is_empty() {
             self.judged.send_replace(Some(Judged { problems: problems.clone(), working: self.working() }));
         }
@@ -288,8 +298,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 warn!(object = %problem.object, field = problem.field, reason = problem.reason, "{}", problem.message);
                 self.warn(&problem);
             }
-            self.push_all(Cause::Facts);
-            self.own_dirty.notify_one();
+            if changed {
+                self.push_all(Cause::Facts);
+                self.own_dirty.notify_one();
+            }
         }
     }
 
@@ -324,7 +336,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     /// # Errors
     /// If the provider cannot start for a reason that does not pass.
     pub async fn lead(self: &Arc<Self>, fence: Fence, stop: CancellationToken) {
-        if !self.prepare(&stop).await {
+        if !self.prepare(&fence, &stop).await {
             return;
         }
         self.working.store(true, std::sync::atomic::Ordering::Release);
@@ -332,6 +344,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         info!(provider = self.provider.name(), load_balancers = lock(&self.index).counts().0, "working");
         self.refresh_facts();
         self.push_all(Cause::Resync);
+        self.own_dirty.notify_one();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..self.config.workers.max(1) {
             let (engine, fence, stop) = (Arc::clone(self), fence.clone(), stop.clone());
@@ -352,11 +365,19 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     }
 
     /// Complete lists, inventory, start of the provider. False: stopped before.
-    async fn prepare(&self, stop: &CancellationToken) -> bool {
+    async fn prepare(&self, fence: &Fence, stop: &CancellationToken) -> bool {
         let mut missing = self.missing.subscribe();
         tokio::select! {
             () = stop.cancelled() => return false,
             synced = missing.wait_for(BTreeSet::is_empty) => if synced.is_err() { return false },
+        }
+        // Where a status is what was given, it is read when no write of a former leader can come after: a cloud's is looked at again before
+        // the first write to it, but of what this one gives out another Service's status may tell.
+        while self.provider.capabilities().status_is_commit && fence.check().is_err() {
+            tokio::select! {
+                () = stop.cancelled() => return false,
+                () = tokio::time::sleep(FENCED) => {}
+            }
         }
         let mut wait = Duration::from_millis(200);
         loop {
@@ -463,8 +484,6 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
 
     /// Writes the status of own objects after something changed, at most five times a second.
     async fn own_statuses(&self, fence: &Fence, stop: &CancellationToken) {
-        let mut written: std::collections::HashMap<ObjectRef, serde_json::Value> =
-            std::collections::HashMap::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -482,7 +501,8 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             let objects = lock(&self.index).own_objects();
             for status in statuses {
                 let there = objects.objects.iter().find(|o| o.object == status.object).map(|o| &o.status);
-                if there == Some(&status.status) || written.get(&status.object) == Some(&status.status) {
+                // Where the watch lags behind our own write, the write looks again and finds nothing to do.
+                if there == Some(&status.status) {
                     continue;
                 }
                 if fence.check().is_err() {
@@ -490,9 +510,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 }
                 match self.cluster.write_own(&status).await {
                     Ok(Written::Conflict) => self.own_dirty.notify_one(),
-                    Ok(_) => {
-                        written.insert(status.object.clone(), status.status);
-                    }
+                    Ok(_) => {}
                     Err(error) => {
                         warn!(object = %status.object, %error, "its status cannot be written");
                     }

@@ -295,9 +295,8 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let mut remove = Vec::new();
         if matches!(member.record, Record::Service(_)) {
             conditions.push(ready(&object, status, problems));
-            if !conditions.iter().any(|c| c.kind == names::CONDITION_PORTS_ERROR) {
-                remove.push(names::CONDITION_PORTS_ERROR.to_owned());
-            }
+            remove = member.record.own_conditions();
+            remove.retain(|kind| !conditions.iter().any(|c| c.kind == *kind));
         }
         let want = Wanted {
             finalizer: Some(true),
@@ -327,7 +326,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     /// Nothing of it is left in the cloud: our finalizer goes, and what we had written on an object that stays.
     async fn farewell(&self, member: &MemberState, deleted: bool) -> Result<Written, ClusterError> {
         let object = member.record.object();
-        let want = Wanted::farewell(member.record.meta().deleting, self.provider.own_annotations());
+        let want = Wanted::farewell(&member.record, self.provider.own_annotations());
         if self.config.dry_run {
             return Ok(Written::Unchanged);
         }

@@ -131,7 +131,7 @@ pub fn watch(client: &Client, interest: &Interest, tx: &mpsc::Sender<Update>) ->
         },
         Update::Service,
     );
-    if wants.nodes {
+    if wants.nodes || wants.node_addresses {
         start.kind(
             "nodes",
             String::new(),

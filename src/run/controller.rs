@@ -9,11 +9,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use anyhow::bail;
 use causeway_api::CloudProvider;
+#[cfg(feature = "metal")]
+use causeway_api::Severity;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+#[cfg(feature = "metal")]
+use super::allocator_metrics::AllocatorMetrics;
 use super::{DRAIN, OUR_PREFIX, connect, shutdown, watch_checks, within};
 use crate::admin::auth::Guard;
 use crate::admin::{self, Admin, Checks};
@@ -42,7 +46,9 @@ pub async fn run(config: ControllerConfig) -> anyhow::Result<()> {
     match config.provider.provider {
         #[cfg(feature = "metal")]
         Provider::Metal => {
-            let provider = causeway_metal::Metal::default();
+            let provider = Arc::new(config.provider.metal());
+            let counted = Arc::clone(&provider);
+            AllocatorMetrics::new(move || counted.pool_use()).register(&mut registry);
             // A dry run writes nothing at all.
             let keeper = (!config.engine.dry_run).then(|| {
                 tokio::spawn(keep_membership_key(connection.clone(), config.membership_secret.clone()))
@@ -55,7 +61,7 @@ pub async fn run(config: ControllerConfig) -> anyhow::Result<()> {
         }
         #[cfg(feature = "model")]
         Provider::Model => {
-            let provider = model(&config.provider, &connection).await?;
+            let provider = Arc::new(model(&config.provider, &connection).await?);
             run_with(provider, config, connection, registry, stop).await
         }
     }
@@ -125,7 +131,9 @@ async fn report_configuration(
         if let Some(now) = now {
             metrics.read(&now.problems);
             if now.working {
-                let lines = now.problems.iter().map(problem_line).collect();
+                // A warning leaves the object in use.
+                let refused = now.problems.iter().filter(|problem| problem.severity == Severity::Error);
+                let lines = refused.map(problem_line).collect();
                 tx.send_replace(Some(Found::from([(POOLS_VALID, lines)])));
             }
         }
@@ -136,13 +144,12 @@ async fn report_configuration(
 }
 
 async fn run_with<P: CloudProvider>(
-    provider: P,
+    provider: Arc<P>,
     config: ControllerConfig,
     connection: Connection,
     mut registry: Registry,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let provider = Arc::new(provider);
     let (capabilities, wants) = (provider.capabilities(), provider.wants());
     let write_deadline = capabilities.write_deadline;
     let classes = config.provider.class_rules(&capabilities);
@@ -285,7 +292,7 @@ fn kinds(wants: &causeway_api::Wants) -> Vec<String> {
         }
     };
     add(wants.ingresses, &["Ingress", "IngressClass"]);
-    add(wants.nodes, &["Node"]);
+    add(wants.nodes || wants.node_addresses, &["Node"]);
     add(wants.endpoints != EndpointDetail::None, &["EndpointSlice"]);
     add(wants.secrets, &["Secret"]);
     add(wants.namespace_labels, &["Namespace"]);

@@ -1,5 +1,7 @@
 //! From a validated configuration to a running process. I/O; nothing is decided here.
 
+#[cfg(feature = "metal")]
+pub(crate) mod allocator_metrics;
 pub mod controller;
 #[cfg(feature = "metal")]
 pub mod speaker;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -56,6 +57,8 @@ pub struct Wants {
     pub secrets: bool,
     /// Labels of namespaces.
     pub namespace_labels: bool,
+    /// Addresses of all nodes, as facts ([`OwnObjects::node_addresses`]), where nodes are no targets.
+    pub node_addresses: bool,
     /// Ingresses (also to say that they are not served).
     pub ingresses: bool,
     /// Own kinds.
@@ -99,11 +102,13 @@ pub struct OwnObject {
     pub status: serde_json::Value,
 }
 
-/// All objects of the provider's own kinds, sorted by kind, namespace, name.
+/// All objects of the provider's own kinds, sorted by kind, namespace, name; and what else of the cluster it wants for its facts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnObjects {
     /// The objects.
     pub objects: Vec<OwnObject>,
+    /// Internal addresses of all nodes, load balancers' targets or not, and whose they are; empty unless [`Wants::node_addresses`].
+    pub node_addresses: BTreeMap<IpAddr, String>,
 }
 
 impl OwnObjects {
@@ -134,8 +139,8 @@ pub struct Owned {
 /// Identity towards the cloud is [`LbKey::owner_tag`]. [`observe`](Self::observe) may answer from what the provider knows for sure (its
 /// start-up inventory, the answers to its own writes); after an error it must look.
 pub trait CloudProvider: Send + Sync + 'static {
-    /// What decisions depend on besides the load balancer itself: own kinds, and the cloud's inventory.
-    type Facts: Send + Sync + 'static;
+    /// What decisions depend on besides the load balancer itself: own kinds, and the cloud's inventory. Equal facts lead to equal decisions.
+    type Facts: PartialEq + Send + Sync + 'static;
     /// What must be read from the cloud to make facts (subnets, certificates, flavours, …); read from a file offline.
     type Inventory: Serialize + DeserializeOwned + Default + Clone + PartialEq + Send + Sync + 'static;
     /// Desired stack.

@@ -151,7 +151,8 @@ mod tests {
             spec,
             status: Value::Null,
         };
-        let (mut ads, problems) = L2Advertisement::parse_all(&OwnObjects { objects: vec![object] });
+        let (mut ads, problems) =
+            L2Advertisement::parse_all(&OwnObjects { objects: vec![object], ..OwnObjects::default() });
         (ads.pop(), problems)
     }
 

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::advertisement::L2Advertisement;
 use crate::allocator::{Families, Request, SharingKey, field};
 use crate::annotations::{LOAD_BALANCER_IPS, Settings, parse_addresses};
+use crate::closed::Closed;
 use crate::limits::MAX_ADDRESSES;
 use crate::names::{ANNOTATION_FROM_POOL, events};
 use crate::pool::Pools;
@@ -27,12 +28,15 @@ pub struct Facts {
     pub pools: Arc<Pools>,
     /// Valid advertisements.
     pub advertisements: Arc<Vec<L2Advertisement>>,
+    /// Addresses that are given to nobody.
+    pub closed: Arc<Closed>,
 }
 
 impl PartialEq for Facts {
     fn eq(&self, other: &Self) -> bool {
         // The generation says when they were read, not what they say.
-        self.pools == other.pools && self.advertisements == other.advertisements
+        (&self.pools, &self.advertisements, &self.closed)
+            == (&other.pools, &other.advertisements, &other.closed)
     }
 }
 
@@ -43,7 +47,15 @@ impl Facts {
         let (pools, mut problems) = Pools::new(objects);
         let (advertisements, more) = L2Advertisement::parse_all(objects);
         problems.extend(more);
-        (Self { generation, pools: Arc::new(pools), advertisements: Arc::new(advertisements) }, problems)
+        let (closed, more) = Closed::new(objects, &pools);
+        problems.extend(more);
+        let facts = Self {
+            generation,
+            pools: Arc::new(pools),
+            advertisements: Arc::new(advertisements),
+            closed: Arc::new(closed),
+        };
+        (facts, problems)
     }
 }
 

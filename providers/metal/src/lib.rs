@@ -2,6 +2,8 @@
 //! mutex in [`provider`].
 //!
 //! ```text
+//! Nodes, AddressConflict ------> closed
+//!                                    |
 //! IPAddressPool ----> pool ----> allocator <---- provider <---- Services (api::LoadBalancer)     in the controller
 //!                       |                            |
 //!                       |                      status, Events
@@ -15,6 +17,7 @@ pub mod annotations;
 pub mod announce;
 mod apply;
 pub mod candidates;
+pub mod closed;
 pub mod desired;
 pub mod election;
 pub mod elections;

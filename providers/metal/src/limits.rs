@@ -5,6 +5,7 @@ use std::time::Duration;
 use causeway_api::{Capabilities, OwnStatus, Protocol};
 
 use crate::allocator::Allocator;
+use crate::kinds::IPAddressPoolStatus;
 use crate::pool::Pools;
 
 /// Addresses that one Service can have: one of each IP family.
@@ -28,6 +29,31 @@ pub fn capabilities() -> Capabilities {
         write_deadline: WRITE_DEADLINE,
         status_is_commit: true,
     }
+}
+
+/// How much of a pool is in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Name of the pool.
+    pub name: String,
+    /// Addresses.
+    pub status: IPAddressPoolStatus,
+    /// Services that have some.
+    pub services: i64,
+}
+
+/// How much of every pool is in use.
+#[must_use]
+pub fn pool_use(allocator: &Allocator) -> Vec<PoolUse> {
+    let services = allocator.services();
+    let pools = allocator.pools().iter();
+    pools
+        .map(|pool| PoolUse {
+            name: pool.name.clone(),
+            status: allocator.status(&pool.name),
+            services: services.get(&pool.name).copied().unwrap_or_default(),
+        })
+        .collect()
 }
 
 /// The counters of every pool, as its status shall be.

@@ -7,6 +7,9 @@ pub const ANNOTATION_PREFIX_DEPRECATED: &str = "metallb.universe.tf/";
 /// Annotation that we write beside the status: name of the pool that the addresses come from.
 pub const ANNOTATION_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 
+/// Condition on a Service, true while somebody else on the segment uses one of its addresses or one that it asks for.
+pub const CONDITION_ADDRESS_CONFLICT: &str = "causeway.io/AddressConflict";
+
 /// Label of status objects: the node that wrote it.
 pub const LABEL_NODE: &str = "metallb.io/node";
 /// Label of status objects: name of the Service.
@@ -59,6 +62,14 @@ pub mod reasons {
     pub const NOT_ANNOUNCED: &str = "NotAnnounced";
     /// A setting of a node stands in the way of announcing.
     pub const NODE_SETTINGS: &str = "NodeSettings";
+    /// A pool holds addresses of nodes.
+    pub const NODE_ADDRESSES: &str = "NodeAddressesInPool";
+    /// An AddressConflict cannot be used.
+    pub const INVALID_CONFLICT: &str = "InvalidConflict";
+    /// Somebody else on the segment uses an address of a Service.
+    pub const ADDRESS_CONFLICT: &str = "AddressConflict";
+    /// The pool that a Service asks for is gone or refused; the Service keeps what it has.
+    pub const POOL_UNUSABLE: &str = "PoolUnusable";
     /// An address that a Service has is in no pool any more.
     pub const OUTSIDE_POOLS: &str = "AddressOutsidePools";
 }

@@ -59,6 +59,7 @@ impl State {
     /// stands, in whatever order they are listed.
     pub(crate) fn take_over(&mut self, all: &[LoadBalancer], facts: &Facts) {
         self.allocator = Allocator::new(Arc::clone(&facts.pools), self.outside);
+        self.allocator.set_closed(Arc::clone(&facts.closed));
         self.generation = facts.generation;
         self.committed.clear();
         let mut members: Vec<(&LoadBalancer, &Member)> =
@@ -89,7 +90,7 @@ impl State {
     /// the load balancer controller of a cloud.
     fn adoptable(&self, pools: &Pools, wanted: &Wanted) -> bool {
         pools.of(&wanted.current).is_some()
-            || (self.outside == OutsidePools::Keep && wanted.from_pool.is_some())
+            || (self.outside != OutsidePools::Reallocate && wanted.from_pool.is_some())
     }
 
     /// What is committed for a key.

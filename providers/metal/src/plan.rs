@@ -78,6 +78,7 @@ impl State {
         if want.facts.generation > self.generation {
             self.generation = want.facts.generation;
             self.allocator.set_pools(Arc::clone(&want.facts.pools));
+            self.allocator.set_closed(Arc::clone(&want.facts.closed));
         }
         let mut plan = Plan {
             context: LintContext {

@@ -54,6 +54,12 @@ impl Metal {
         Self { state: Mutex::new(state), generation: AtomicU64::new(0) }
     }
 
+    /// How much of every pool is in use.
+    #[must_use]
+    pub fn pool_use(&self) -> Vec<limits::PoolUse> {
+        limits::pool_use(&self.state().allocator)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is made whole before anything can panic; a poisoned lock must not stop all load balancers.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -81,6 +87,7 @@ impl CloudProvider for Metal {
             endpoints: EndpointDetail::None,
             secrets: false,
             namespace_labels: true,
+            node_addresses: true,
             ingresses: true,
             kinds: own_kinds(),
         }
@@ -148,5 +155,9 @@ impl CloudProvider for Metal {
     }
 }
 
+#[cfg(test)]
+mod conflict_tests;
+#[cfg(test)]
+mod leaders_tests;
 #[cfg(test)]
 mod tests;

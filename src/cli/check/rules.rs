@@ -363,7 +363,7 @@ mod tests {
     fn a_pool_needs_an_advertisement() {
         let pool = |name: &str, range: &str| own("IPAddressPool", name, json!({"addresses": [range]}));
         let ad = |pools: &[&str]| own("L2Advertisement", "ad", json!({"ipAddressPools": pools}));
-        let of = |objects: Vec<OwnObject>| pools("m", &OwnObjects { objects });
+        let of = |objects: Vec<OwnObject>| pools("m", &OwnObjects { objects, ..OwnObjects::default() });
         assert_eq!(levels(&of(vec![])), [(Level::Error, "IPAddressPools in m")]);
         let both = of(vec![pool("a", "192.0.2.0/28"), pool("b", "198.51.100.0/28"), ad(&["a"])]);
         assert_eq!(levels(&both), [(Level::Ok, "IPAddressPool m/a"), (Level::Error, "IPAddressPool m/b")]);

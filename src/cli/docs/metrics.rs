@@ -9,6 +9,10 @@ use prometheus_client::registry::Registry;
 
 use super::{GENERATED, cell};
 use crate::engine::metrics::{ByCause, ByResult, ByVerb, Metrics};
+#[cfg(feature = "metal")]
+use crate::run::allocator_metrics::AllocatorMetrics;
+#[cfg(feature = "metal")]
+use causeway_metal::limits::PoolUse;
 
 /// The page.
 pub(super) fn page() -> String {
@@ -36,6 +40,8 @@ fn controller() -> Registry {
     let ours = registry.sub_registry_with_prefix("causeway");
     metrics.register(ours);
     kubernetes(ours);
+    #[cfg(feature = "metal")]
+    AllocatorMetrics::new(|| vec![PoolUse::default()]).register(&mut registry);
     registry
 }
 
@@ -136,7 +142,12 @@ mod tests {
 
     #[test]
     fn no_metric_is_missing() {
-        assert_eq!(read(&controller()).len(), registered(&controller()));
+        // Those of the allocator are made at each scrape.
+        #[cfg(feature = "metal")]
+        let made = crate::run::allocator_metrics::TABLE.len();
+        #[cfg(not(feature = "metal"))]
+        let made = 0;
+        assert_eq!(read(&controller()).len(), registered(&controller()) + made);
         #[cfg(feature = "metal")]
         assert_eq!(read(&speaker()).len(), registered(&speaker()));
     }

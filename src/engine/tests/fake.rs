@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use causeway_api::{Condition, ObjectRef, OwnStatus, names};
+use causeway_api::{Condition, ObjectRef, OwnObject, OwnStatus, names};
 use tokio::sync::mpsc;
 
 use crate::engine::cluster::{Cluster, ClusterError, EventNote, Wanted, Written};
 use crate::state::index::Record;
 use crate::state::records::{Delta, NodeRecord, Path, ServiceRecord, Update};
+
+/// Kinds of providers that can be put here.
+const OWN_KINDS: [&str; 3] = ["IPAddressPool", "L2Advertisement", "AddressConflict"];
 
 #[derive(Default)]
 struct State {
@@ -19,7 +22,7 @@ struct State {
     version: u64,
     watchers: Vec<mpsc::UnboundedSender<Update>>,
     events: Vec<EventNote>,
-    own: Vec<OwnStatus>,
+    own: Vec<OwnObject>,
     /// The next writes answer a conflict although nothing changed (a faster writer).
     conflicts: usize,
     /// The next writes take effect, but the answer is lost.
@@ -51,6 +54,10 @@ impl FakeCluster {
             tx.send(Update::Namespace(Delta::Reset(vec![]))).expect("open");
             tx.send(Update::Slice(Delta::Reset(vec![]))).expect("open");
             tx.send(Update::Secret(Delta::Reset(vec![]))).expect("open");
+            for kind in OWN_KINDS {
+                let all = state.own.iter().filter(|o| o.object.kind.as_str() == kind).cloned().collect();
+                tx.send(Update::Own(kind, Delta::Reset(all))).expect("open");
+            }
             state.watchers.push(tx);
         });
         rx
@@ -104,6 +111,27 @@ impl FakeCluster {
         });
     }
 
+    /// An object of an own kind comes or changes.
+    pub fn put_own(&self, object: OwnObject) {
+        self.with(|state| state.publish_own(object));
+    }
+
+    /// The status of an object of an own kind.
+    pub fn own_status(&self, name: &str) -> serde_json::Value {
+        self.with(|state| {
+            let found = state.own.iter().find(|o| o.object.name == name);
+            found.map(|o| o.status.clone()).unwrap_or_default()
+        })
+    }
+
+    /// A third party writes the status of an object of an own kind.
+    pub fn edit_own_status(&self, name: &str, status: serde_json::Value) {
+        self.with(|state| {
+            let old = state.own.iter().find(|o| o.object.name == name).expect("exists").clone();
+            state.publish_own(OwnObject { status, ..old });
+        });
+    }
+
     /// A Service as it is now.
     pub fn get(&self, namespace: &str, name: &str) -> Option<ServiceRecord> {
         self.with(|state| {
@@ -142,6 +170,13 @@ impl FakeCluster {
 impl State {
     fn send(&mut self, update: &Update) {
         self.watchers.retain(|w| w.send(update.clone()).is_ok());
+    }
+
+    fn publish_own(&mut self, object: OwnObject) {
+        let kind = OWN_KINDS.iter().find(|kind| **kind == object.object.kind.as_str()).expect("a known kind");
+        self.own.retain(|old| old.object != object.object);
+        self.own.push(object.clone());
+        self.send(&Update::Own(kind, Delta::Apply(object)));
     }
 
     fn publish(&mut self, service: ServiceRecord) {
@@ -226,7 +261,12 @@ impl Cluster for FakeCluster {
 
     async fn write_own(&self, status: &OwnStatus) -> Result<Written, ClusterError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
-        self.with(|state| state.own.push(status.clone()));
+        self.with(|state| {
+            let there = state.own.iter().find(|o| o.object == status.object).cloned();
+            if let Some(there) = there {
+                state.publish_own(OwnObject { status: status.status.clone(), ..there });
+            }
+        });
         Ok(Written::Written("1".into()))
     }
 

@@ -1,6 +1,8 @@
 //! The engine over the model cloud and a cluster in memory, in virtual time.
 
 mod fake;
+#[cfg(feature = "metal")]
+mod metal;
 
 use std::sync::Arc;
 use std::time::Duration;

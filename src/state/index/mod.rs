@@ -79,6 +79,15 @@ impl Record {
         }
     }
 
+    /// Types of the conditions that it has and that are ours to remove.
+    #[must_use]
+    pub fn own_conditions(&self) -> Vec<String> {
+        match self {
+            Self::Service(s) => s.conditions.iter().map(|c| c.kind.clone()).collect(),
+            Self::Ingress(_) => Vec::new(),
+        }
+    }
+
     /// Whether it carries our finalizer.
     #[must_use]
     pub fn has_finalizer(&self) -> bool {
@@ -119,8 +128,10 @@ pub type Dirty = (LbKey, Cause);
 pub struct Effects {
     /// Dirty load balancers.
     pub dirty: Vec<Dirty>,
-    /// Own kinds changed: facts must be made anew (which makes every load balancer dirty).
+    /// Own kinds changed, or what else facts are made of: they must be made anew (which makes every load balancer dirty if they differ).
     pub facts: bool,
+    /// The status of an object of an own kind changed: it may not be as the provider has it.
+    pub own_status: bool,
     /// Problems of objects that belong to no load balancer (an Ingress of our class where none is served).
     pub problems: Vec<Problem>,
 }
@@ -239,7 +250,15 @@ impl Index {
     /// Objects of the provider's own kinds.
     #[must_use]
     pub fn own_objects(&self) -> OwnObjects {
-        OwnObjects { objects: self.own.values().cloned().collect() }
+        let mut node_addresses = BTreeMap::new();
+        if self.rules.wants.node_addresses {
+            for node in self.nodes.values() {
+                for address in &node.addresses {
+                    node_addresses.entry(*address).or_insert_with(|| node.name.clone());
+                }
+            }
+        }
+        OwnObjects { objects: self.own.values().cloned().collect(), node_addresses }
     }
 
     /// Everything about one load balancer; one that nobody asks for has no wanted members.

@@ -138,19 +138,28 @@ impl Index {
     }
 
     pub(super) fn nodes_delta(&mut self, delta: Delta<NodeRecord>, effects: &mut Effects) {
+        // Where an address is a fact, it matters of nodes too that are no targets.
+        let moved;
         let changed = match delta {
             Delta::Apply(record) => {
                 let old = self.nodes.get(&record.name);
                 let changed = node(&record) != old.and_then(node);
+                moved = old.is_none_or(|old| old.addresses != record.addresses);
                 self.nodes.insert(record.name.clone(), record);
                 changed
             }
-            Delta::Delete(path) => self.nodes.remove(&path.name).as_ref().and_then(node).is_some(),
+            Delta::Delete(path) => {
+                let old = self.nodes.remove(&path.name);
+                moved = old.is_some();
+                old.as_ref().and_then(node).is_some()
+            }
             Delta::Reset(records) => {
                 self.nodes = records.into_iter().map(|r| (r.name.clone(), r)).collect();
+                moved = true;
                 true
             }
         };
+        effects.facts |= moved && self.rules.wants.node_addresses;
         if !changed {
             return;
         }
@@ -285,6 +294,7 @@ impl Index {
                     Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
                 let old = self.own.insert((kind.to_owned(), path), object.clone());
                 // A status that we or others wrote changes no decision.
+                effects.own_status |= old.as_ref().is_none_or(|old| old.status != object.status);
                 effects.facts |= old.is_none_or(|old| {
                     (&old.object, &old.spec, &old.labels) != (&object.object, &object.spec, &object.labels)
                 });
@@ -300,6 +310,7 @@ impl Index {
                     self.own.insert((kind.to_owned(), path), object);
                 }
                 effects.facts = true;
+                effects.own_status = true;
             }
         }
     }

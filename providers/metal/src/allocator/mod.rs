@@ -7,7 +7,10 @@
 //! - An address is held by one owner, or by several that may share it (`Uses`).
 //! - An address that an owner gives up stays closed to others until [`Allocator::settle`] says that the owner's status does not show it any more: a
 //!   crash in between would otherwise leave two statuses with one address.
-//! - What an owner has changes only when its own request stops fitting, or its pool does; never because of another owner.
+//! - The same holds for an address that an owner's status shows although it is another's, or not to be adopted.
+//! - What an owner has changes only when its own request stops fitting, or its pool does, or when a stranger is found on its address before it is
+//!   announced; never because of another owner.
+//! - An address that is closed ([`Closed`]) is given to nobody, neither on its own nor by request. Whoever has it keeps it, but for that stranger.
 //! - Asking again for the same thing gives the same answer and changes nothing.
 //! - Same reservations, pools and request: same answer, in every process. MetalLB tries pools of equal rank in random order; here it is by name.
 //!
@@ -16,30 +19,35 @@
 //! the spec, lowest address first that is free or may be shared.
 
 mod free;
+mod keep;
 mod request;
+mod search;
 mod uses;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use causeway_api::{Family, FamilyPolicy, LbKey};
+use causeway_api::{Family, LbKey};
 
+use crate::closed::Closed;
 use crate::kinds::IPAddressPoolStatus;
-use crate::pool::{Pool, Pools};
-use crate::range::{address, number};
+use crate::pool::Pools;
+use crate::range::number;
 use free::Free;
 use uses::Uses;
 
 pub use request::{AllocError, Assignment, Denied, Families, Happened, Port, Request, SharingKey, field};
 
-/// What becomes of addresses that no pool holds any more, neither a serving nor a refused one.
+/// What becomes of addresses that no pool holds any more, neither a serving nor a refused one. Nobody announces such an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutsidePools {
-    /// They stay until the Service asks for something else. Nobody announces them meanwhile, but they work again as soon as the pool is back.
+    /// Others are given as soon as there are some; until then they stay, and work again if the pool comes back.
     #[default]
+    Move,
+    /// They stay until the Service asks for something else, and work again if the pool comes back.
     Keep,
-    /// They are taken back, and others given: MetalLB's rule.
+    /// They are taken back at once, and others given if there are some: MetalLB's rule.
     Reallocate,
 }
 
@@ -49,6 +57,8 @@ struct Reservation {
     addresses: Vec<IpAddr>,
     /// What it gave up and its status may still show; disjoint from `addresses`.
     former: Vec<IpAddr>,
+    /// What its status shows and it never had here.
+    disputed: Vec<IpAddr>,
     /// Why it gave up what it had.
     cleared: Option<String>,
     pool: Option<String>,
@@ -77,10 +87,13 @@ impl PoolSpace {
 #[derive(Clone, Debug, Default)]
 pub struct Allocator {
     pools: Arc<Pools>,
+    closed: Arc<Closed>,
     outside: OutsidePools,
     /// Serving pools only.
     space: HashMap<String, PoolSpace>,
     uses: Uses,
+    /// Addresses that the status of somebody shows who does not have them here.
+    disputed: HashMap<IpAddr, BTreeSet<LbKey>>,
     held: HashMap<LbKey, Reservation>,
     /// Number of addresses in use, by pool: IPv4 and IPv6.
     used: HashMap<String, [i64; 2]>,
@@ -114,6 +127,11 @@ impl Allocator {
                 (pool.name.clone(), space)
             })
             .collect();
+        let closed = Arc::clone(&self.closed);
+        let disputed: Vec<IpAddr> = self.disputed.keys().copied().collect();
+        for address in closed.iter().map(|(address, _)| address).chain(disputed) {
+            self.take(address);
+        }
         self.used.clear();
         self.uses.withdraw_all();
         for address in self.uses.addresses().collect::<Vec<_>>() {
@@ -126,6 +144,22 @@ impl Allocator {
             }
         }
         self.freed = true;
+    }
+
+    /// Changes which addresses are closed. Nothing is taken from anybody here either.
+    pub fn set_closed(&mut self, closed: Arc<Closed>) {
+        let before = std::mem::replace(&mut self.closed, closed);
+        if *before == *self.closed {
+            return;
+        }
+        for (address, _) in Arc::clone(&self.closed).iter() {
+            self.take(address);
+        }
+        for (address, _) in before.iter() {
+            if self.uses.key(address).is_none() && self.put(address) {
+                self.freed = true;
+            }
+        }
     }
 
     /// The pools in use.
@@ -148,12 +182,12 @@ impl Allocator {
     ) -> Result<(), AllocError> {
         let addresses: Vec<IpAddr> = current.iter().map(IpAddr::to_canonical).collect();
         if Families::of(&addresses).is_none() {
+            self.dispute(&request.owner, addresses, None);
             return Ok(());
         }
         for address in &addresses {
             if let Err(error) = self.uses.check(*address, &request.owner, &request.key, &request.ports) {
-                let held = self.held.entry(request.owner.clone()).or_default();
-                held.cleared = Some(error.to_string());
+                self.dispute(&request.owner, addresses, Some(error.to_string()));
                 return Err(error);
             }
         }
@@ -196,8 +230,11 @@ impl Allocator {
         if let Ok(assignment) = &mut result {
             assignment.lacks = lacking(request, &assignment.addresses);
         }
+        let content = |assignment: &Assignment| {
+            assignment.lacks.is_none() && !(assignment.outside && self.outside == OutsidePools::Move)
+        };
         match &result {
-            Ok(assignment) if assignment.lacks.is_none() => self.waiting.remove(&request.owner),
+            Ok(assignment) if content(assignment) => self.waiting.remove(&request.owner),
             _ => self.waiting.insert(request.owner.clone()),
         };
         result
@@ -214,11 +251,15 @@ impl Allocator {
         let Some(held) = self.held.get_mut(owner) else { return };
         held.cleared = None;
         let former = std::mem::take(&mut held.former);
+        let disputed = std::mem::take(&mut held.disputed);
         if held.addresses.is_empty() {
             self.held.remove(owner);
         }
         for address in former {
             self.leave(address, owner);
+        }
+        for address in disputed {
+            self.agree(address, owner);
         }
     }
 
@@ -231,8 +272,10 @@ impl Allocator {
     #[must_use]
     pub fn status(&self, pool: &str) -> IPAddressPoolStatus {
         let [four, six] = self.used.get(pool).copied().unwrap_or_default();
+        let shut = self.shut(pool);
         let available = |family, used: i64| {
-            self.pools.get(pool).map_or(0, |pool| pool.capacity(family).saturating_sub(used).max(0))
+            let capacity = self.pools.get(pool).map_or(0, |pool| pool.capacity(family));
+            capacity.saturating_sub(used).saturating_sub(shut[slot(family)]).max(0)
         };
         IPAddressPoolStatus {
             assigned_ipv4: four,
@@ -240,6 +283,18 @@ impl Allocator {
             available_ipv4: available(Family::V4, four),
             available_ipv6: available(Family::V6, six),
         }
+    }
+
+    /// How many owners have addresses of each pool; pools of which nobody has any are missing.
+    #[must_use]
+    pub fn services(&self) -> BTreeMap<String, i64> {
+        let mut services = BTreeMap::new();
+        for held in self.held.values().filter(|held| !held.addresses.is_empty()) {
+            if let Some(pool) = &held.pool {
+                *services.entry(pool.clone()).or_default() += 1;
+            }
+        }
+        services
     }
 
     fn assign_or_free(&mut self, request: &Request) -> Result<Assignment, Denied> {
@@ -254,6 +309,7 @@ impl Allocator {
                         .get(&request.owner)
                         .map(|held| (held.pool.clone(), held.happened.clone()))
                         .unwrap_or_default();
+                    let pool = self.pools.of(&kept).map(|pool| pool.name.clone()).or(pool);
                     let happened = if kept == addresses { before } else { happened };
                     self.reserve(request, kept, pool, happened);
                     return Ok(self.answer(&request.owner));
@@ -280,186 +336,6 @@ impl Allocator {
         })
     }
 
-    /// What the owner may keep of what it holds, with a second family added or dropped as the request wants. `Err` says why it must
-    /// give everything back.
-    fn keep(
-        &mut self,
-        request: &Request,
-        held: &[IpAddr],
-        happened: &mut Vec<Happened>,
-    ) -> Result<Vec<IpAddr>, String> {
-        let mut kept = held.to_vec();
-        let have = Families::of(&kept).ok_or("its addresses are not of different families")?;
-        if let (Families::Both, Families::One(family)) = (have, request.families) {
-            kept.retain(|a| Family::of(a) == family);
-            happened.extend(kept.first().map(|a| Happened::Narrowed(*a)));
-        } else if let (Families::One(_), Families::One(_)) = (have, request.families)
-            && have != request.families
-        {
-            return Err(format!("the Service is {}, its address is {have}", request.families));
-        }
-        for address in &kept {
-            self.uses
-                .check(*address, &request.owner, &request.key, &request.ports)
-                .map_err(|e| e.to_string())?;
-        }
-        let pool = self.pools.of(&kept).cloned();
-        match &pool {
-            None if self.outside == OutsidePools::Reallocate => {
-                return Err(AllocError::OutsidePools { addresses: kept }.to_string());
-            }
-            Some(pool) if !pool.refused && !allowed(pool, request) => {
-                return Err(AllocError::PoolSetAside { pool: pool.name.clone() }.to_string());
-            }
-            _ => {}
-        }
-        let pool_name = pool.as_ref().map(|p| p.name.as_str());
-        let recorded = self.held.get(&request.owner).and_then(|h| h.pool.as_deref());
-        if let Some(wanted) = &request.pool
-            && pool_name.or(recorded) != Some(wanted.as_str())
-        {
-            return Err(format!("the Service asks for pool {wanted}"));
-        }
-        if !request.addresses.is_empty() && !same_set(&kept, &request.addresses) {
-            return Err("the Service asks for other addresses".into());
-        }
-        if let (&[only], Families::Both) = (kept.as_slice(), request.families) {
-            let missing = if Family::of(&only) == Family::V4 { Family::V6 } else { Family::V4 };
-            let found = pool
-                .filter(|pool| !pool.refused)
-                .and_then(|pool| self.candidate(&pool.name, missing, request));
-            match found {
-                Some(address) => {
-                    happened.push(Happened::Additional(address));
-                    kept.push(address);
-                }
-                None if request.policy == FamilyPolicy::PreferDualStack => {}
-                None => {
-                    return Err(format!(
-                        "the Service needs both families, and the pool of {only} has no address of the other"
-                    ));
-                }
-            }
-        }
-        Ok(kept)
-    }
-
-    /// Addresses for an owner that has none, and their pool.
-    fn find(&mut self, request: &Request) -> Result<(Vec<IpAddr>, String), AllocError> {
-        if self.pools.is_empty() {
-            return Err(AllocError::NoPools);
-        }
-        if !request.addresses.is_empty() {
-            return self.find_exactly(request);
-        }
-        if let Some(name) = &request.pool {
-            return self.find_in_pool(request, name);
-        }
-        let exhausted = AllocError::Exhausted { families: request.families };
-        let mut pinned: Vec<Arc<Pool>> = Vec::new();
-        let mut open: Vec<Arc<Pool>> = Vec::new();
-        for pool in self.pools.iter().filter(|p| p.auto_assign && !p.refused) {
-            match &pool.set_aside {
-                None => open.push(Arc::clone(pool)),
-                Some(_) if allowed(pool, request) => pinned.push(Arc::clone(pool)),
-                Some(_) => {}
-            }
-        }
-        // By name within a rank, since the sort is stable.
-        pinned.sort_by_key(|pool| pool.set_aside.as_ref().map(crate::pool::SetAside::rank));
-        self.find_best(request, &pinned).or_else(|| self.find_best(request, &open)).ok_or(exhausted)
-    }
-
-    fn find_exactly(&self, request: &Request) -> Result<(Vec<IpAddr>, String), AllocError> {
-        let addresses: Vec<IpAddr> = request.addresses.iter().map(IpAddr::to_canonical).collect();
-        if Families::of(&addresses) != Some(request.families) {
-            return Err(AllocError::FamilyMismatch { addresses, families: request.families });
-        }
-        let Some(pool) = self.pools.of(&addresses) else {
-            let left_out = addresses.iter().find_map(|a| Some((*a, self.pools.serving_at(*a)?)));
-            return Err(match left_out {
-                Some((address, pool)) if !pool.holds(address) => {
-                    AllocError::LeftOut { address, pool: pool.name.clone() }
-                }
-                _ => AllocError::OutsidePools { addresses },
-            });
-        };
-        if pool.refused {
-            return Err(AllocError::PoolRefused { pool: pool.name.clone() });
-        }
-        if !allowed(pool, request) {
-            return Err(AllocError::PoolSetAside { pool: pool.name.clone() });
-        }
-        if let Some(wanted) = &request.pool
-            && *wanted != pool.name
-        {
-            return Err(AllocError::PoolDisagrees { addresses, pool: wanted.clone() });
-        }
-        for address in &addresses {
-            self.uses.check(*address, &request.owner, &request.key, &request.ports)?;
-        }
-        Ok((addresses, pool.name.clone()))
-    }
-
-    fn find_in_pool(&mut self, request: &Request, name: &str) -> Result<(Vec<IpAddr>, String), AllocError> {
-        let Some(pool) = self.pools.get(name) else {
-            let known: Vec<_> = self.pools.iter().map(|p| p.name.as_str()).collect();
-            return Err(AllocError::UnknownPool { pool: name.to_owned(), known: known.join(", ") });
-        };
-        if pool.refused {
-            return Err(AllocError::PoolRefused { pool: name.to_owned() });
-        }
-        if !allowed(pool, request) {
-            return Err(AllocError::PoolSetAside { pool: name.to_owned() });
-        }
-        let found = self.candidates(name, request);
-        let dual_enough = found.len() == 2 || request.policy == FamilyPolicy::PreferDualStack;
-        if found.is_empty() || (request.families == Families::Both && !dual_enough) {
-            return Err(AllocError::PoolExhausted { pool: name.to_owned(), families: request.families });
-        }
-        Ok((found, name.to_owned()))
-    }
-
-    /// The first pool that has all families; for `PreferDualStack` else the first that has the primary one, else the first that has any.
-    fn find_best(&mut self, request: &Request, pools: &[Arc<Pool>]) -> Option<(Vec<IpAddr>, String)> {
-        let mut primary = None;
-        let mut secondary = None;
-        for pool in pools {
-            let found = self.candidates(&pool.name, request);
-            if found.len() == request.families.each().len() {
-                return Some((found, pool.name.clone()));
-            }
-            let Some(only) = found.first() else { continue };
-            let slot = if Family::of(only) == request.primary { &mut primary } else { &mut secondary };
-            slot.get_or_insert_with(|| (found.clone(), pool.name.clone()));
-        }
-        if request.families == Families::Both && request.policy == FamilyPolicy::PreferDualStack {
-            primary.or(secondary)
-        } else {
-            None
-        }
-    }
-
-    /// One address per family wanted, as far as the pool has them; IPv4 first.
-    fn candidates(&mut self, pool: &str, request: &Request) -> Vec<IpAddr> {
-        let families = request.families.each();
-        families.iter().filter_map(|family| self.candidate(pool, *family, request)).collect()
-    }
-
-    /// The address of a pool that comes first and is free or may be shared.
-    fn candidate(&mut self, pool: &str, family: Family, request: &Request) -> Option<IpAddr> {
-        let free = self.space.get_mut(pool)?.of(family).first();
-        let shared = self
-            .uses
-            .offers(pool, family, &request.key)
-            .take_while(|position| free.is_none_or(|free| *position < free))
-            .find(|(_, number)| {
-                let address = address(family, *number);
-                self.uses.check(address, &request.owner, &request.key, &request.ports).is_ok()
-            });
-        shared.or(free).map(|(_, number)| address(family, number))
-    }
-
     fn reserve(
         &mut self,
         request: &Request,
@@ -470,7 +346,11 @@ impl Allocator {
         let unchanged = self.held.get(&request.owner).is_some_and(|held| {
             held.addresses == addresses && held.key == request.key && held.ports == request.ports
         });
-        let mut former = self.held.get(&request.owner).map(|h| h.former.clone()).unwrap_or_default();
+        let (mut former, disputed) = self
+            .held
+            .get(&request.owner)
+            .map(|held| (held.former.clone(), held.disputed.clone()))
+            .unwrap_or_default();
         if !unchanged {
             if let Some(held) = self.held.get(&request.owner) {
                 former.extend(held.addresses.iter().copied());
@@ -487,6 +367,7 @@ impl Allocator {
             Reservation {
                 addresses,
                 former,
+                disputed,
                 cleared: None,
                 pool,
                 key: request.key.clone(),
@@ -552,26 +433,82 @@ impl Allocator {
         }
     }
 
-    /// An address is in use now: not free, and counted for its pool.
-    fn occupy(&mut self, address: IpAddr) {
+    /// An address is not free any more.
+    fn take(&mut self, address: IpAddr) {
         let (family, n) = number(address);
         if let Some(pool) = self.pools.serving_at(address)
             && let Some(space) = self.space.get_mut(&pool.name)
         {
             space.of(family).take(n);
         }
+    }
+
+    /// An address that nobody has any more is free again, unless it is closed, or a status still shows it.
+    fn put(&mut self, address: IpAddr) -> bool {
+        let barred = self.closed.get(address).is_some() || self.disputed.contains_key(&address);
+        let (family, n) = number(address);
+        if !barred
+            && let Some(pool) = self.pools.serving_at(address)
+            && let Some(space) = self.space.get_mut(&pool.name)
+        {
+            space.of(family).put(n);
+        }
+        !barred
+    }
+
+    /// The status of an owner shows addresses that are not its own here.
+    fn dispute(&mut self, owner: &LbKey, addresses: Vec<IpAddr>, why: Option<String>) {
+        for address in &addresses {
+            self.disputed.entry(*address).or_default().insert(owner.clone());
+            self.take(*address);
+        }
+        let held = self.held.entry(owner.clone()).or_default();
+        held.disputed = addresses;
+        held.cleared = why;
+    }
+
+    /// It does not show it any more.
+    fn agree(&mut self, address: IpAddr, owner: &LbKey) {
+        if let Some(owners) = self.disputed.get_mut(&address) {
+            owners.remove(owner);
+            if owners.is_empty() {
+                self.disputed.remove(&address);
+            }
+        }
+        if self.uses.key(address).is_none() {
+            self.put(address);
+        }
+        self.freed = true;
+    }
+
+    /// Somebody else's status shows an address that is not his.
+    fn disputed_by_another(&self, address: IpAddr, owner: &LbKey) -> Option<&LbKey> {
+        self.disputed.get(&address)?.iter().find(|other| *other != owner)
+    }
+
+    /// How many addresses of a pool are closed and in nobody's use, per family.
+    fn shut(&self, pool: &str) -> [i64; 2] {
+        let mut shut = [0; 2];
+        for (address, _) in self.closed.iter().filter(|(address, _)| self.uses.key(*address).is_none()) {
+            if self.pools.serving_at(address).is_some_and(|p| p.name == pool && p.holds(address)) {
+                shut[slot(number(address).0)] += 1;
+            }
+        }
+        shut
+    }
+
+    /// An address is in use now: not free, and counted for its pool.
+    fn occupy(&mut self, address: IpAddr) {
+        self.take(address);
+        let (family, _) = number(address);
         if let Some(pool) = self.pools.of(&[address]) {
             self.used.entry(pool.name.clone()).or_default()[slot(family)] += 1;
         }
     }
 
     fn vacate(&mut self, address: IpAddr) {
-        let (family, n) = number(address);
-        if let Some(pool) = self.pools.serving_at(address)
-            && let Some(space) = self.space.get_mut(&pool.name)
-        {
-            space.of(family).put(n);
-        }
+        self.put(address);
+        let (family, _) = number(address);
         if let Some(pool) = self.pools.of(&[address])
             && let Some(used) = self.used.get_mut(&pool.name)
         {
@@ -587,23 +524,18 @@ fn slot(family: Family) -> usize {
     }
 }
 
-fn allowed(pool: &Pool, request: &Request) -> bool {
-    pool.set_aside
-        .as_ref()
-        .is_none_or(|s| s.matches(&request.namespace, &request.namespace_labels, &request.labels))
-}
-
-fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
-    let set = |addresses: &[IpAddr]| addresses.iter().map(IpAddr::to_canonical).collect::<BTreeSet<_>>();
-    set(a) == set(b)
-}
-
 /// What a request for both families did not get.
 fn lacking(request: &Request, addresses: &[IpAddr]) -> Option<Family> {
     let have = |family: &Family| addresses.iter().any(|a| Family::of(a) == *family);
     request.families.each().iter().copied().find(|family| !have(family))
 }
 
+#[cfg(test)]
+mod changes_tests;
+#[cfg(test)]
+mod closed_tests;
+#[cfg(test)]
+mod metallb_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::tests::{addresses, pools, service};
 use super::*;
-use causeway_api::Protocol;
+use causeway_api::{FamilyPolicy, Kind, ObjectRef, OwnObject, OwnObjects, Protocol};
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ enum Step {
     /// The status of this owner is written.
     Written(u8),
     Pools(u8),
+    /// Strangers are on these addresses, and were met before use or not.
+    Strangers(Vec<(u8, bool)>),
 }
 
 fn pool_set(which: u8) -> Arc<Pools> {
@@ -60,7 +62,32 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..8).prop_map(Step::Release),
         4 => (0u8..8).prop_map(Step::Written),
         1 => (0u8..4).prop_map(Step::Pools),
+        1 => proptest::collection::vec((0u8..8, any::<bool>()), 0..3).prop_map(Step::Strangers),
     ]
+}
+
+fn outside() -> impl Strategy<Value = OutsidePools> {
+    prop_oneof![Just(OutsidePools::Move), Just(OutsidePools::Keep), Just(OutsidePools::Reallocate)]
+}
+
+fn strangers(list: &[(u8, bool)], pools: &Pools) -> Closed {
+    let object = |(n, before): &(u8, bool)| OwnObject {
+        object: ObjectRef {
+            kind: Kind::Own("AddressConflict".into()),
+            namespace: "metallb-system".into(),
+            name: format!("192.0.2.{n}"),
+            uid: String::new(),
+        },
+        created: None,
+        labels: BTreeMap::new(),
+        spec: json!({"address": format!("192.0.2.{n}"), "mac": "m", "node": "n", "interface": "i",
+            "phase": if *before { "Probe" } else { "Announced" }}),
+        status: serde_json::Value::Null,
+    };
+    let objects = OwnObjects { objects: list.iter().map(object).collect(), ..OwnObjects::default() };
+    let (closed, problems) = Closed::new(&objects, pools);
+    assert_eq!(problems, []);
+    closed
 }
 
 fn may_share(a: &Request, b: &Request) -> bool {
@@ -141,8 +168,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn no_address_twice_and_nobody_moves_for_another(steps in proptest::collection::vec(step(), 1..60)) {
-        let mut allocator = Allocator::new(pool_set(0), OutsidePools::Reallocate);
+    fn no_address_twice_and_nobody_moves_for_another(
+        steps in proptest::collection::vec(step(), 1..60),
+        outside in outside(),
+    ) {
+        let mut allocator = Allocator::new(pool_set(0), outside);
         let mut world = World::new();
         for step in steps {
             match step {
@@ -154,9 +184,18 @@ proptest! {
                             let again = allocator.assign(&request);
                             prop_assert_eq!(again.as_ref(), Ok(&assignment), "asking again gives the same");
                             let pool = allocator.pools().of(&assignment.addresses).cloned();
-                            let pool = pool.expect("never outside the pools");
-                            prop_assert_eq!(Some(&pool.name), assignment.pool.as_ref());
+                            prop_assert!(pool.is_some() || outside != OutsidePools::Reallocate);
+                            if let Some(pool) = pool {
+                                prop_assert_eq!(Some(&pool.name), assignment.pool.as_ref());
+                            }
                             let given = assignment.addresses;
+                            let had = world.get(&owner).map(|seen| seen.given.clone()).unwrap_or_default();
+                            for address in &given {
+                                let taken = allocator.closed.get(*address);
+                                prop_assert!(taken.is_none_or(|taken| had.contains(address) && !taken.before_use()));
+                                let pooled = allocator.pools().of(&[*address]).is_some();
+                                prop_assert!(pooled || had.contains(address), "new, and in no pool");
+                            }
                             // What it keeps it holds by its new request from now on.
                             let mut shown = shown;
                             if let Some(seen) = world.get(&owner) {
@@ -184,6 +223,10 @@ proptest! {
                     written(&mut allocator, &mut world, &owner);
                 }
                 Step::Pools(which) => allocator.set_pools(pool_set(which)),
+                Step::Strangers(list) => {
+                    let closed = strangers(&list, allocator.pools());
+                    allocator.set_closed(Arc::new(closed));
+                }
             }
             check(&allocator, &world)?;
         }
@@ -197,6 +240,7 @@ proptest! {
             allocator.release(owner);
             allocator.settle(owner);
         }
+        allocator.set_closed(Arc::default());
         allocator.set_pools(pool_set(3));
         allocator.set_pools(pool_set(0));
         let first = allocator.assign(&service("x")).map(|a| a.addresses);
@@ -208,6 +252,8 @@ proptest! {
         requests in proptest::collection::vec(request(), 1..12),
         seed in any::<prop::sample::Index>(),
         which in 0u8..4,
+        outside in outside(),
+        met in proptest::collection::vec((0u8..8, any::<bool>()), 0..3),
     ) {
         let mut before = Allocator::new(pool_set(0), OutsidePools::Keep);
         let mut world = World::new();
@@ -223,12 +269,23 @@ proptest! {
             let middle = seed.index(list.len());
             list.rotate_left(middle);
         }
-        let mut after = Allocator::new(pool_set(which), OutsidePools::Keep);
+        let mut after = Allocator::new(pool_set(which), outside);
         for seen in &list {
             prop_assert_eq!(after.adopt(&seen.request, &seen.given, None), Ok(()));
         }
         check(&after, &world)?;
         check_counters(&after, &world)?;
+        // Pools and strangers may become known in either order.
+        let (mut one, mut other) = (after.clone(), after.clone());
+        let closed = Arc::new(strangers(&met, &pool_set(1)));
+        one.set_closed(Arc::clone(&closed));
+        one.set_pools(pool_set(1));
+        other.set_pools(pool_set(1));
+        other.set_closed(closed);
+        for request in list.iter().map(|seen| &seen.request).chain([&service("newcomer")]) {
+            prop_assert_eq!(one.assign(request).ok(), other.assign(request).ok());
+        }
+        prop_assert_eq!(one.status("p"), other.status("p"));
         if which == 0 {
             // With the same pools every request keeps what it had, and one that was content with a single family may gain the
             // other: just as if there had been no restart.

@@ -7,6 +7,7 @@ use causeway_api::{Family, FamilyPolicy, LbKey, Protocol};
 
 use serde::Serialize;
 
+use crate::closed::Taken;
 use crate::names::events;
 use crate::selector::Labels;
 
@@ -130,6 +131,13 @@ pub enum Happened {
     Cleared(String),
     /// One address is left of two, since the Service has one family now.
     Narrowed(IpAddr),
+    /// One address is left of two, since no pool holds the other any more, and there is none in its place.
+    Lost {
+        /// The address that is in no pool.
+        gone: IpAddr,
+        /// The other.
+        left: IpAddr,
+    },
 }
 
 fn quoted(addresses: &[IpAddr]) -> String {
@@ -143,7 +151,7 @@ impl Happened {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Assigned(_) | Self::Additional(_) => events::ALLOCATED,
-            Self::Cleared(_) | Self::Narrowed(_) => events::CLEARED,
+            Self::Cleared(_) | Self::Narrowed(_) | Self::Lost { .. } => events::CLEARED,
         }
     }
 }
@@ -158,6 +166,12 @@ impl fmt::Display for Happened {
             }
             Self::Narrowed(address) => {
                 write!(f, "the Service has one IP family now: only {address} is left to it")
+            }
+            Self::Lost { gone, left } => {
+                write!(
+                    f,
+                    "no pool holds {gone} any more, and its pool has none in its place: only {left} is left"
+                )
             }
         }
     }
@@ -229,6 +243,14 @@ pub enum AllocError {
         /// Its pool.
         pool: String,
     },
+    /// Somebody has the address already.
+    #[error("{address} {taken}, so it is not given out; {}", closed_remedy(.taken))]
+    Closed {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        taken: Box<Taken>,
+    },
     /// Addresses and pool asked for do not agree.
     #[error(
         "requested loadBalancer IP(s) {} is not compatible with requested address pool {pool}; remove one of the two requests",
@@ -281,6 +303,16 @@ pub enum AllocError {
     },
 }
 
+fn closed_remedy(taken: &Taken) -> String {
+    match taken {
+        Taken::Node(_) => "ask for another address, and take this one out of its pool".into(),
+        Taken::Stranger(stranger) => format!(
+            "take it from that host, or ask for another address; deleting AddressConflict {} has it tried again at once",
+            stranger.object.path()
+        ),
+    }
+}
+
 /// No address was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
@@ -299,6 +331,7 @@ impl AllocError {
             Self::UnknownPool { .. } => field::ADDRESS_POOL,
             Self::OutsidePools { .. }
             | Self::LeftOut { .. }
+            | Self::Closed { .. }
             | Self::PoolDisagrees { .. }
             | Self::FamilyMismatch { .. } => request.addresses_field,
             Self::PoolSetAside { .. } | Self::PoolRefused { .. } | Self::PoolExhausted { .. }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::selector::Labels;
-use causeway_api::{Kind, Layer, ObjectRef, OwnObject, OwnObjects, Protocol};
+use causeway_api::{FamilyPolicy, Kind, Layer, ObjectRef, OwnObject, OwnObjects, Protocol};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub(super) fn pools(specs: &[(&str, Value)]) -> Arc<Pools> {
             status: Value::Null,
         })
         .collect();
-    Arc::new(Pools::new(&OwnObjects { objects }).0)
+    Arc::new(Pools::new(&OwnObjects { objects, ..OwnObjects::default() }).0)
 }
 
 pub(super) fn addresses(list: &[&str]) -> Value {
@@ -32,7 +32,7 @@ pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn ips(list: &[&str]) -> Vec<IpAddr> {
+pub(super) fn ips(list: &[&str]) -> Vec<IpAddr> {
     list.iter().map(|a| ip(a)).collect()
 }
 
@@ -59,12 +59,12 @@ pub(super) fn service(name: &str) -> Request {
 }
 
 impl Request {
-    fn six(mut self) -> Self {
+    pub(super) fn six(mut self) -> Self {
         self.families = Families::One(Family::V6);
         self.primary = Family::V6;
         self
     }
-    fn both(mut self, policy: FamilyPolicy) -> Self {
+    pub(super) fn both(mut self, policy: FamilyPolicy) -> Self {
         self.families = Families::Both;
         self.policy = policy;
         self
@@ -73,7 +73,7 @@ impl Request {
         self.addresses = ips(list);
         self
     }
-    fn pool(mut self, name: &str) -> Self {
+    pub(super) fn pool(mut self, name: &str) -> Self {
         self.pool = Some(name.into());
         self
     }
@@ -85,26 +85,26 @@ impl Request {
 }
 
 /// What is assigned, once the status shows it.
-fn got(allocator: &mut Allocator, request: &Request) -> Vec<String> {
+pub(super) fn got(allocator: &mut Allocator, request: &Request) -> Vec<String> {
     let assignment = allocator.assign(request).expect("an address");
     allocator.settle(&request.owner);
     assignment.addresses.iter().map(ToString::to_string).collect()
 }
 
-fn refused(allocator: &mut Allocator, request: &Request) -> String {
+pub(super) fn refused(allocator: &mut Allocator, request: &Request) -> String {
     let text = allocator.assign(request).expect_err("no address").to_string();
     allocator.settle(&request.owner);
     text
 }
 
 /// Gives back, and the status shows it.
-fn release(allocator: &mut Allocator, name: &str) {
+pub(super) fn release(allocator: &mut Allocator, name: &str) {
     let owner = service(name).owner;
     allocator.release(&owner);
     allocator.settle(&owner);
 }
 
-fn new(specs: &[(&str, Value)]) -> Allocator {
+pub(super) fn new(specs: &[(&str, Value)]) -> Allocator {
     Allocator::new(pools(specs), OutsidePools::Keep)
 }
 
@@ -467,6 +467,14 @@ fn of_two_claims_to_one_address_the_first_stands() {
     assert!(error.contains("default/older"), "{error}");
     let moved = a.assign(&service("younger")).expect("another");
     assert_eq!(moved.addresses, ips(&["192.0.2.1"]));
+    // As long as the younger's status shows it, nobody else gets it, even if the older lets go.
+    release(&mut a, "older");
+    refused(&mut a, &service("third"));
+    refused(&mut a, &service("third").want(&["192.0.2.0"]));
+    a.take_waiting();
+    a.settle(&service("younger").owner);
+    assert_eq!(a.take_waiting(), [service("third").owner]);
+    assert_eq!(got(&mut a, &service("third")), ["192.0.2.0"]);
     assert!(matches!(moved.happened.as_slice(), [Happened::Cleared(_), Happened::Assigned(_)]));
 }
 
@@ -475,12 +483,29 @@ fn more_addresses_than_a_service_can_have_are_not_adopted() {
     let mut a = new(&[("p", addresses(&["192.0.2.0/24"]))]);
     a.adopt(&service("a"), &ips(&["192.0.2.5", "192.0.2.6"]), None).expect("nothing taken over");
     assert_eq!(a.assignment(&service("a").owner), None);
+    refused(&mut a, &service("b").want(&["192.0.2.5"]));
     assert_eq!(got(&mut a, &service("a")), ["192.0.2.0"]);
+    assert_eq!(got(&mut a, &service("b").want(&["192.0.2.5"])), ["192.0.2.5"]);
+}
+
+#[test]
+fn nobody_joins_an_address_that_another_status_shows_without_right() {
+    let mut a = new(&[("p", addresses(&["192.0.2.0/31"]))]);
+    a.adopt(&service("one").share("k", "", 80), &ips(&["192.0.2.0"]), None).expect("free");
+    a.adopt(&service("two").share("k", "app=a", 81), &ips(&["192.0.2.0"]), None).expect_err("other terms");
+    assert_eq!(got(&mut a, &service("three").share("k", "", 82)), ["192.0.2.1"]);
+    assert!(a.assign(&service("four").share("k", "", 83).want(&["192.0.2.0"])).is_err());
+    a.settle(&service("two").owner);
+    assert_eq!(got(&mut a, &service("four").share("k", "", 83).want(&["192.0.2.0"])), ["192.0.2.0"]);
 }
 
 #[test]
 fn addresses_in_no_pool_stay_or_move_as_told() {
-    for (policy, expected) in [(OutsidePools::Keep, "203.0.113.9"), (OutsidePools::Reallocate, "192.0.2.0")] {
+    for (policy, expected) in [
+        (OutsidePools::Keep, "203.0.113.9"),
+        (OutsidePools::Move, "192.0.2.0"),
+        (OutsidePools::Reallocate, "192.0.2.0"),
+    ] {
         let mut a = Allocator::new(pools(&[("p", addresses(&["192.0.2.0/24"]))]), policy);
         a.adopt(&service("a"), &ips(&["203.0.113.9"]), Some("gone")).expect("free");
         let outside = a.assignment(&service("a").owner).expect("adopted");
@@ -500,7 +525,7 @@ fn addresses_in_no_pool_stay_or_move_as_told() {
 
 #[test]
 fn what_a_refused_pool_gave_stays_and_it_gives_no_more() {
-    for outside in [OutsidePools::Keep, OutsidePools::Reallocate] {
+    for outside in [OutsidePools::Keep, OutsidePools::Move, OutsidePools::Reallocate] {
         let mut a = Allocator::new(pools(&[("p", addresses(&["192.0.2.0/24"]))]), outside);
         assert_eq!(got(&mut a, &service("a")), ["192.0.2.0"]);
         a.set_pools(pools(&[("p", addresses(&["192.0.2.0/24", "oops"]))]));
@@ -570,12 +595,13 @@ fn what_is_given_up_is_free_only_when_the_status_does_not_show_it_any_more() {
 fn losing_an_address_without_getting_another_says_both() {
     let mut a = new(&[("p", addresses(&["192.0.2.0/32"]))]);
     got(&mut a, &service("a"));
-    let denied = a.assign(&service("a").pool("q")).expect_err("no such pool");
-    assert_eq!(denied.error, AllocError::UnknownPool { pool: "q".into(), known: "p".into() });
-    assert_eq!(denied.cleared.as_deref(), Some("the Service asks for pool q"));
+    let wish = service("a").want(&["203.0.113.1"]);
+    let denied = a.assign(&wish).expect_err("in no pool");
+    assert_eq!(denied.error, AllocError::OutsidePools { addresses: ips(&["203.0.113.1"]) });
+    assert_eq!(denied.cleared.as_deref(), Some("the Service asks for other addresses"));
     assert_eq!(a.assignment(&service("a").owner), None);
     // Planned again before the status is written: still the same reason.
-    let again = a.assign(&service("a").pool("q")).expect_err("no such pool");
+    let again = a.assign(&wish).expect_err("in no pool");
     assert_eq!(again, denied);
     let found = a.assign(&service("a").want(&["192.0.2.0"])).expect("back again");
     assert!(matches!(found.happened.as_slice(), [Happened::Cleared(_), Happened::Assigned(_)]));

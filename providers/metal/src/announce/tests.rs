@@ -25,7 +25,7 @@ fn world(advertisements: &[Value]) -> World {
     for (index, spec) in advertisements.iter().enumerate() {
         objects.push(own("L2Advertisement", &format!("ad{index}"), spec.clone()));
     }
-    let objects = OwnObjects { objects };
+    let objects = OwnObjects { objects, ..OwnObjects::default() };
     let (pools, problems) = Pools::new(&objects);
     assert_eq!(problems, Vec::new());
     let (ads, problems) = L2Advertisement::parse_all(&objects);
@@ -249,6 +249,7 @@ fn a_node_that_does_not_exist_is_silent() {
 fn what_a_refused_pool_gave_out_goes_on_being_announced() {
     let objects = OwnObjects {
         objects: vec![own("IPAddressPool", "pool", json!({"addresses": ["192.0.2.0/24", "oops"]}))],
+        ..OwnObjects::default()
     };
     let mut world = world(&[json!({"ipAddressPools": ["pool"]})]);
     world.pools = Arc::new(Pools::new(&objects).0);

@@ -18,7 +18,7 @@ fn object(name: &str, created: Option<i64>, spec: Value) -> OwnObject {
 }
 
 fn pools(objects: Vec<OwnObject>) -> (Pools, Vec<String>) {
-    let (pools, problems) = Pools::new(&OwnObjects { objects });
+    let (pools, problems) = Pools::new(&OwnObjects { objects, ..OwnObjects::default() });
     (pools, problems.iter().map(ToString::to_string).collect())
 }
 
@@ -54,7 +54,8 @@ fn one_bad_pool_does_not_stop_the_others() {
     [{"matchExpressions": [{"key": "a", "operator": "Is"}]}]}}),
     "spec.serviceAllocation.namespaceSelectors[0]", "use In, NotIn, Exists or DoesNotExist")]
 fn each_fault_names_its_field(#[case] spec: Value, #[case] field: &str, #[case] says: &str) {
-    let (pools, problems) = Pools::new(&OwnObjects { objects: vec![object("p", None, spec)] });
+    let (pools, problems) =
+        Pools::new(&OwnObjects { objects: vec![object("p", None, spec)], ..OwnObjects::default() });
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].field, field);
     assert!(problems[0].message.contains(says), "{}", problems[0].message);

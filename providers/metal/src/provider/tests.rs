@@ -4,7 +4,6 @@ use causeway_api::{
     IngressSpec, IpMode, Kind, NodeSet, ObjectRef, OwnObject, PlannedChange as _, Protocol, ServicePort,
     ServiceSpec, Severity, Stack as _, TrafficPolicy, Verb,
 };
-use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,14 +13,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// No future here ever waits.
-fn now<F: Future>(future: F) -> F::Output {
+pub(super) fn now<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("the provider waits for something"),
     }
 }
 
-fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
+pub(super) fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
     OwnObject {
         object: ObjectRef {
             kind: Kind::Own(kind.into()),
@@ -36,23 +35,23 @@ fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
     }
 }
 
-fn pool(name: &str, ranges: &[&str]) -> OwnObject {
+pub(super) fn pool(name: &str, ranges: &[&str]) -> OwnObject {
     own("IPAddressPool", name, json!({"addresses": ranges}))
 }
 
-fn facts(metal: &Metal, mut objects: Vec<OwnObject>) -> Facts {
+pub(super) fn facts(metal: &Metal, mut objects: Vec<OwnObject>) -> Facts {
     if !objects.iter().any(|o| o.object.kind.as_str() == "L2Advertisement") {
         objects.push(own("L2Advertisement", "all", json!({})));
     }
-    metal.facts(&OwnObjects { objects }, &()).0
+    metal.facts(&OwnObjects { objects, ..OwnObjects::default() }, &()).0
 }
 
-fn ip(text: &str) -> IpAddr {
+pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
 /// A Service with one IPv4 cluster IP and port 80.
-fn service(name: &str, created: i64) -> Member {
+pub(super) fn service(name: &str, created: i64) -> Member {
     Member {
         object: ObjectRef::service("default", name, format!("uid-{name}")),
         created: Some(created),
@@ -83,18 +82,18 @@ fn service(name: &str, created: i64) -> Member {
     }
 }
 
-fn spec(member: &mut Member) -> &mut ServiceSpec {
+pub(super) fn spec(member: &mut Member) -> &mut ServiceSpec {
     match &mut member.spec {
         MemberSpec::Service(spec) => spec,
         MemberSpec::Ingress(_) => panic!("a Service"),
     }
 }
 
-fn annotate(member: &mut Member, key: &str, value: &str) {
+pub(super) fn annotate(member: &mut Member, key: &str, value: &str) {
     member.annotations.insert(key.into(), value.into());
 }
 
-fn show(member: &mut Member, status: &MemberStatus) {
+pub(super) fn show(member: &mut Member, status: &MemberStatus) {
     member.current = status.ingress.clone().expect("an answer");
     for (key, value) in &status.annotations {
         match value {
@@ -104,7 +103,7 @@ fn show(member: &mut Member, status: &MemberStatus) {
     }
 }
 
-fn lb(metal: &Metal, members: &[Member]) -> LoadBalancer {
+pub(super) fn lb(metal: &Metal, members: &[Member]) -> LoadBalancer {
     LoadBalancer {
         key: metal.key(&members[0]),
         members: members.to_vec(),
@@ -113,20 +112,20 @@ fn lb(metal: &Metal, members: &[Member]) -> LoadBalancer {
     }
 }
 
-struct Outcomes {
-    status: Option<MemberStatus>,
-    problems: Vec<Problem>,
-    verbs: Vec<Verb>,
-    woken: Vec<LbKey>,
+pub(super) struct Outcomes {
+    pub(super) status: Option<MemberStatus>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) verbs: Vec<Verb>,
+    pub(super) woken: Vec<LbKey>,
 }
 
 impl Outcomes {
-    fn addresses(&self) -> Vec<String> {
+    pub(super) fn addresses(&self) -> Vec<String> {
         let points = self.status.as_ref().and_then(|s| s.ingress.clone()).unwrap_or_default();
         points.iter().filter_map(|p| p.ip).map(|ip| ip.to_string()).collect()
     }
 
-    fn reasons(&self) -> Vec<&str> {
+    pub(super) fn reasons(&self) -> Vec<&str> {
         self.problems.iter().map(|p| p.reason.as_str()).collect()
     }
 }
@@ -154,7 +153,7 @@ fn sync_lb(metal: &Metal, lb: &LoadBalancer, facts: &Facts) -> Outcomes {
     panic!("planning does not come to an end");
 }
 
-fn sync(metal: &Metal, member: &mut Member, facts: &Facts) -> Outcomes {
+pub(super) fn sync(metal: &Metal, member: &mut Member, facts: &Facts) -> Outcomes {
     let outcomes = sync_lb(metal, &lb(metal, std::slice::from_ref(member)), facts);
     if let Some(status) = &outcomes.status {
         show(member, status);
@@ -162,7 +161,7 @@ fn sync(metal: &Metal, member: &mut Member, facts: &Facts) -> Outcomes {
     outcomes
 }
 
-fn delete(metal: &Metal, member: &Member, facts: &Facts) -> Outcomes {
+pub(super) fn delete(metal: &Metal, member: &Member, facts: &Facts) -> Outcomes {
     sync_lb(metal, &LoadBalancer::unwanted(metal.key(member)), facts)
 }
 
@@ -262,7 +261,7 @@ fn of_two_services_with_one_address_the_older_keeps_it() {
 
 #[test]
 fn an_address_of_somebody_else_is_not_taken_over() {
-    let metal = Metal::default();
+    let metal = Metal::new(OutsidePools::Keep);
     let facts = facts(&metal, vec![pool("p", &["192.0.2.0/29"])]);
     let mut web = service("web", 1);
     web.current = vec![IngressPoint { ip: Some(ip("203.0.113.1")), ..IngressPoint::default() }];
@@ -276,8 +275,15 @@ fn an_address_of_somebody_else_is_not_taken_over() {
     assert_eq!(outcomes.addresses(), ["203.0.113.2"]);
     assert_eq!(outcomes.reasons(), ["AddressOutsidePools"]);
     // Unless it is to be replaced.
-    let metal = Metal::new(OutsidePools::Reallocate);
-    assert_eq!(sync(&metal, &mut kept, &facts).addresses(), ["192.0.2.0"]);
+    for outside in [OutsidePools::Move, OutsidePools::Reallocate] {
+        let metal = Metal::new(outside);
+        let mut moved = kept.clone();
+        assert_eq!(sync(&metal, &mut moved, &facts).addresses(), ["192.0.2.0"]);
+    }
+    // By default it stays where there is nothing else.
+    let metal = Metal::default();
+    let none = self::facts(&metal, vec![]);
+    assert_eq!(sync(&metal, &mut kept, &none).addresses(), ["203.0.113.2"]);
 }
 
 #[test]
@@ -413,7 +419,7 @@ fn a_missing_second_family_is_a_warning() {
 }
 
 #[test]
-fn an_address_that_nobody_announces_is_a_warning() {
+fn an_address_that_nobody_announces_is_an_error() {
     let metal = Metal::default();
     let only = |spec| vec![pool("p", &["192.0.2.0/29"]), own("L2Advertisement", "ad", spec)];
     let other = facts(&metal, only(json!({"ipAddressPools": ["q"]})));
@@ -532,194 +538,4 @@ fn a_closed_fence_commits_nothing() {
     assert_eq!(applied, Err(CloudError::Fenced));
     assert_eq!(now(metal.observe(&lb.key)), Ok(Held::default()));
     assert_eq!(now(metal.owned()).map(|owned| owned.len()), Ok(0));
-}
-
-// --- leaders that come and go -------------------------------------------------------------------------------------------------
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// The leader plans for a Service, and applies the plan.
-    Decide(usize),
-    /// It writes the status that follows from it.
-    Write(usize),
-    /// It says so to the provider.
-    Settle(usize),
-    /// A user deletes or makes a Service again.
-    Flip(usize),
-    /// A user wants an address, or any.
-    Wish(usize, Option<u8>),
-    /// A user shares or stops sharing.
-    Share(usize, bool),
-    /// A user changes the pools.
-    Pools(u8),
-    /// Another leader takes over.
-    Takeover,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let which = 0usize..6;
-    prop_oneof![
-        8 => which.clone().prop_map(Step::Decide),
-        6 => which.clone().prop_map(Step::Write),
-        6 => which.clone().prop_map(Step::Settle),
-        2 => which.clone().prop_map(Step::Flip),
-        2 => (which.clone(), proptest::option::of(0u8..6)).prop_map(|(w, wish)| Step::Wish(w, wish)),
-        1 => (which, any::<bool>()).prop_map(|(w, share)| Step::Share(w, share)),
-        1 => (0u8..2).prop_map(Step::Pools),
-        1 => Just(Step::Takeover),
-    ]
-}
-
-/// What the API server holds, and the process that leads now.
-struct Cluster {
-    services: Vec<(Member, bool)>,
-    pools: u8,
-    metal: Metal,
-    facts: Facts,
-    /// What the leader decided and did not write yet; `None` for farewell.
-    decided: BTreeMap<usize, Option<MemberStatus>>,
-    /// Written and not settled yet.
-    written: BTreeMap<usize, LbKey>,
-}
-
-impl Cluster {
-    fn new() -> Self {
-        let metal = Metal::default();
-        let facts = Facts::default();
-        let services = (0..6u16).map(|n| {
-            let mut member = service(&format!("s{n}"), n.into());
-            spec(&mut member).ports[0].port = 80 + n % 3;
-            (member, true)
-        });
-        let mut cluster = Self {
-            services: services.collect(),
-            pools: 0,
-            metal,
-            facts,
-            decided: BTreeMap::new(),
-            written: BTreeMap::new(),
-        };
-        cluster.take_over();
-        cluster
-    }
-
-    fn read_pools(&mut self) {
-        let ranges: &[&str] = if self.pools == 0 { &["192.0.2.0/30"] } else { &["192.0.2.2-192.0.2.5"] };
-        self.facts = facts(&self.metal, vec![pool("p", ranges)]);
-    }
-
-    fn take_over(&mut self) {
-        // What the former leader knew dies with it, at whatever point it was.
-        self.decided.clear();
-        self.written.clear();
-        self.metal = Metal::default();
-        self.read_pools();
-        let there: Vec<_> = self
-            .services
-            .iter()
-            .filter(|(_, there)| *there)
-            .map(|(member, _)| lb(&self.metal, std::slice::from_ref(member)))
-            .collect();
-        now(self.metal.start(&there, &self.facts)).expect("never fails");
-    }
-
-    fn decide(&mut self, which: usize) {
-        // One sync of a key at a time.
-        if self.decided.contains_key(&which) || self.written.contains_key(&which) {
-            return;
-        }
-        let (member, there) = &self.services[which];
-        let wanted = if *there {
-            lb(&self.metal, std::slice::from_ref(member))
-        } else {
-            LoadBalancer::unwanted(self.metal.key(member))
-        };
-        let (stack, _) = self.metal.desired(&wanted, &self.facts);
-        let have = now(self.metal.observe(&wanted.key)).expect("never fails");
-        for change in &self.metal.plan(&stack, &have).changes {
-            now(self.metal.apply(change, &Fence::open())).expect("not fenced");
-        }
-        let have = now(self.metal.observe(&wanted.key)).expect("never fails");
-        self.decided.insert(which, self.metal.status(&stack, &have).pop());
-    }
-
-    fn write(&mut self, which: usize) {
-        let Some(status) = self.decided.remove(&which) else { return };
-        let member = &mut self.services[which].0;
-        self.written.insert(which, self.metal.key(member));
-        match status {
-            Some(status) => show(member, &status),
-            // The finalizer goes, and the object with it.
-            None => member.current.clear(),
-        }
-    }
-
-    fn settle(&mut self, which: usize) {
-        if let Some(key) = self.written.remove(&which) {
-            self.metal.settled(&key);
-        }
-    }
-
-    fn doubles(&self) -> Vec<String> {
-        // Services on their way out count for nobody: a new leader is not told of them.
-        let shown: Vec<_> = self
-            .services
-            .iter()
-            .filter(|(_, there)| *there)
-            .flat_map(|(m, _)| m.current.iter().filter_map(|p| p.ip).map(move |ip| (ip, m)))
-            .collect();
-        let mut doubles = Vec::new();
-        for (index, (address, a)) in shown.iter().enumerate() {
-            for (_, b) in shown[index + 1..].iter().filter(|(other, _)| other == address) {
-                let port = |m: &Member| m.service().map(|s| s.ports[0].port);
-                // Both were given the address while both shared it; a key that changed since is not synced yet.
-                let shared = self.ever_shared(a) && self.ever_shared(b) && port(a) != port(b);
-                if !shared {
-                    doubles.push(format!("{address}: {} and {}", a.object, b.object));
-                }
-            }
-        }
-        doubles
-    }
-
-    fn ever_shared(&self, member: &Member) -> bool {
-        member.labels.contains_key("shared-once")
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    #[test]
-    fn no_crash_and_no_takeover_gives_an_address_twice(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut cluster = Cluster::new();
-        for step in steps {
-            match step {
-                Step::Decide(which) => cluster.decide(which),
-                Step::Write(which) => cluster.write(which),
-                Step::Settle(which) => cluster.settle(which),
-                Step::Flip(which) => {
-                    // A deleted Service stays, by its finalizer, until it is synced.
-                    let (member, there) = &mut cluster.services[which];
-                    if *there || member.current.is_empty() {
-                        *there = !*there;
-                    }
-                }
-                Step::Wish(which, wish) => {
-                    spec(&mut cluster.services[which].0).requested_address = wish.map(|n| format!("192.0.2.{n}"));
-                }
-                Step::Share(which, share) => {
-                    let member = &mut cluster.services[which].0;
-                    member.labels.insert("shared-once".into(), String::new());
-                    annotate(member, "metallb.io/allow-shared-ip", if share { "k" } else { "" });
-                }
-                Step::Pools(which) => {
-                    cluster.pools = which;
-                    cluster.read_pools();
-                }
-                Step::Takeover => cluster.take_over(),
-            }
-            prop_assert_eq!(cluster.doubles(), Vec::<String>::new());
-        }
-    }
 }

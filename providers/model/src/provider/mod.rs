@@ -134,6 +134,7 @@ impl<T: Transport> CloudProvider for Model<T> {
             endpoints: EndpointDetail::None,
             secrets: true,
             namespace_labels: false,
+            node_addresses: false,
             ingresses: true,
             kinds: Vec::new(),
         }

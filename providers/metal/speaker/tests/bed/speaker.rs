@@ -41,7 +41,8 @@ fn own(kind: &str, spec: Value) -> OwnObject {
 
 fn world(vips: &[String]) -> World {
     let pool = own("IPAddressPool", json!({"addresses": ["10.77.0.100-10.77.0.200", "fd77::100-fd77::1ff"]}));
-    let objects = OwnObjects { objects: vec![pool, own("L2Advertisement", json!({}))] };
+    let objects =
+        OwnObjects { objects: vec![pool, own("L2Advertisement", json!({}))], ..OwnObjects::default() };
     let (pools, problems) = Pools::new(&objects);
     assert!(problems.is_empty(), "{problems:?}");
     let (advertisements, problems) = L2Advertisement::parse_all(&objects);
