@@ -32,8 +32,11 @@ impl fmt::Debug for AllocatorMetrics {
     }
 }
 
-/// Name, help, and value of each.
-pub(crate) const TABLE: [(&str, &str, fn(&PoolUse) -> i64); 7] = [
+/// Name, help, and what it reads off a pool.
+type Gauge = (&'static str, &'static str, fn(&PoolUse) -> i64);
+
+/// All of them.
+pub(crate) const TABLE: [Gauge; 7] = [
     ("metallb_allocator_addresses_total", "Number of usable IP addresses, per pool", |p| {
         usable_v4(p).saturating_add(usable_v6(p))
     }),
