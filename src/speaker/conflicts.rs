@@ -184,7 +184,7 @@ mod tests {
             sound("nowhere", "02:00:00:00:00:01"),
             object(json!({"address": "192.0.2.2"})),
         ];
-        let read = read(&OwnObjects { objects });
+        let read = read(&OwnObjects { objects, ..OwnObjects::default() });
         assert_eq!(read.len(), 2);
         let first = &read[&"192.0.2.1".parse().expect("an address")];
         assert_eq!(first.mac.map(|mac| mac.to_string()).as_deref(), Some("02:00:00:00:00:01"));

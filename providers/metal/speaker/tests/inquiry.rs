@@ -289,7 +289,7 @@ fn world(pools: &[(&str, Value)]) -> World {
     let mut objects: Vec<OwnObject> =
         pools.iter().map(|(name, spec)| own("IPAddressPool", name, spec.clone())).collect();
     objects.push(own("L2Advertisement", "all", json!({})));
-    let objects = OwnObjects { objects };
+    let objects = OwnObjects { objects, ..OwnObjects::default() };
     World {
         pools: Arc::new(Pools::new(&objects).0),
         advertisements: Arc::new(L2Advertisement::parse_all(&objects).0),
