@@ -52,7 +52,7 @@ fn world(nodes: usize, ads: &[Value], announcements: impl IntoIterator<Item = Ar
         vec![own("IPAddressPool", "pool", json!({"addresses": ["192.0.2.0/24", "10.0.0.0/8"]}))];
     objects
         .extend(ads.iter().enumerate().map(|(n, ad)| own("L2Advertisement", &format!("ad{n}"), ad.clone())));
-    let objects = OwnObjects { objects };
+    let objects = OwnObjects { objects, ..OwnObjects::default() };
     let (ads, problems) = L2Advertisement::parse_all(&objects);
     assert_eq!(problems, []);
     let facts = |n: usize| NodeFacts {
