@@ -55,7 +55,8 @@ fn own(kind: &str, spec: Value) -> OwnObject {
 /// `addresses` Services, each with one address, that all `nodes` may announce.
 pub fn world(nodes: usize, addresses: usize) -> World {
     let pool = own("IPAddressPool", json!({"addresses": ["10.77.0.0/16"]}));
-    let objects = OwnObjects { objects: vec![pool, own("L2Advertisement", json!({}))] };
+    let objects =
+        OwnObjects { objects: vec![pool, own("L2Advertisement", json!({}))], ..OwnObjects::default() };
     let announcements = (0..addresses).map(|index| {
         let object = ObjectRef::service("default", format!("web-{index}"), format!("uid-{index}"));
         let key = LbKey::object(Layer::L4, object.clone());
