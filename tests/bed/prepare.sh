@@ -4,6 +4,7 @@
 #
 #   prepare.sh        all that a bed needs
 #   prepare.sh e2e    and Kubernetes' own end-to-end suite
+#   prepare.sh metallb   and MetalLB, which tests of coexistence and migration run against
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

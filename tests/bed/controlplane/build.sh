@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds the programs of this module and prints the folder that holds them as the last line of standard output.
 #
-#   build.sh        kubernetes (with a link for each part), node-agent, container-init, hollow-nodes, agnhost, tools/
-#   build.sh e2e    the same, and e2e.test, Kubernetes' own end-to-end suite
+#   build.sh           kubernetes (with a link for each part), node-agent, container-init, hollow-nodes, agnhost, tools/
+#   build.sh e2e       the same, and e2e.test, Kubernetes' own end-to-end suite
+#   build.sh metallb   the same, and MetalLB: metallb-controller, metallb-speaker, metallb-native.yaml (its own manifests)
 #
 # The folder is named by a hash of the module's files, so an unchanged module answers at once and two checkouts do not
 # disturb each other. Each program is also kept by a hash of what it alone depends on: a change to the node agent does not
@@ -17,8 +18,8 @@ say() { printf 'bed: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 case $want in
-programs | e2e) ;;
-*) fail "build.sh takes no argument or \"e2e\", not \"$want\"" ;;
+programs | e2e | metallb) ;;
+*) fail "build.sh takes no argument, \"e2e\" or \"metallb\", not \"$want\"" ;;
 esac
 
 command -v flock >/dev/null || fail "flock is missing: apt-get install util-linux"
@@ -47,7 +48,7 @@ hash() {
 }
 
 programs=$(cd cmd && echo *)
-out=$cache/$(hash go.mod go.sum build.sh cmd internal tools)
+out=$cache/$(hash go.mod go.sum build.sh cmd internal metallb tools)
 store=$cache/store
 mkdir -p "$store"
 
@@ -67,7 +68,14 @@ build() {
 }
 
 # The common case takes no lock: nobody who only needs the programs waits for another one's e2e.test.
-if [ -e "$out/.complete" ] && { [ "$want" = programs ] || [ -x "$out/e2e.test" ]; }; then
+has_wanted() {
+    case $want in
+    programs) ;;
+    e2e) [ -x "$out/e2e.test" ] ;;
+    metallb) [ -s "$out/metallb-native.yaml" ] ;;
+    esac
+}
+if [ -e "$out/.complete" ] && has_wanted; then
     touch "$out"
     echo "$out"
     exit 0
@@ -131,6 +139,32 @@ if [ "$want" = e2e ] && [ ! -x "$out/e2e.test" ]; then
     fi
     touch "$file"
     ln -f "$file" "$out/e2e.test"
+fi
+
+if [ "$want" = metallb ]; then
+    exec 9>"$cache/lock.metallb"
+    flock -n 9 || { say "waiting for another build of MetalLB"; flock 9; }
+fi
+
+if [ "$want" = metallb ] && ! has_wanted; then
+    hash=$(hash metallb)
+    cd metallb
+    for part in controller speaker; do
+        file=$store/metallb-$part-$hash
+        if [ ! -x "$file" ]; then
+            say "building MetalLB's $part (about 3 minutes for both the first time on 2 cores)"
+            started=$(date +%s)
+            CGO_ENABLED=0 nice -n 5 go build -trimpath -ldflags "-s -w" -o "$file.new" "go.universe.tf/metallb/$part"
+            mv "$file.new" "$file"
+            say "built MetalLB's $part in $(($(date +%s) - started)) s"
+        fi
+        touch "$file"
+        ln -f "$file" "$out/metallb-$part"
+    done
+    # Last: whoever sees it finds all of it.
+    install -m 644 "$(go list -m -f '{{.Dir}}' go.universe.tf/metallb)/config/manifests/metallb-native.yaml" "$out/metallb-native.yaml.new"
+    mv "$out/metallb-native.yaml.new" "$out/metallb-native.yaml"
+    cd "$here"
 fi
 
 echo "$out"

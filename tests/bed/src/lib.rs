@@ -26,6 +26,7 @@ pub mod daemon;
 pub mod e2e;
 pub mod image;
 pub mod init;
+pub mod metallb;
 pub mod namespace;
 mod neighbours;
 pub mod node;

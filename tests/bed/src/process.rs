@@ -87,9 +87,40 @@ pub fn kill_tree(pid: i32) -> Result<()> {
     Ok(())
 }
 
+/// Resident memory, in bytes (proc_pid_status(5)).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Memory {
+    /// All of it: `VmRSS`.
+    pub resident: u64,
+    /// What belongs to the process alone and is no file: `RssAnon`.
+    pub anonymous: u64,
+}
+
+/// The memory of a process.
+pub fn memory(pid: i32) -> Result<Memory> {
+    let path = format!("/proc/{pid}/status");
+    parse_memory(&fs::read_to_string(&path).with_context(|| format!("reading {path}"))?)
+        .with_context(|| format!("{path} does not say how much memory is resident"))
+}
+
+fn parse_memory(text: &str) -> Option<Memory> {
+    let bytes = |field: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+    };
+    Some(Memory { resident: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_parsed() {
+        let text = "Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t  24 kB\nRssAnon:\t   8 kB\n";
+        assert_eq!(parse_memory(text), Some(Memory { resident: 24 * 1024, anonymous: 8 * 1024 }));
+        assert_eq!(parse_memory("Name:\tkthreadd\n"), None);
+    }
 
     fn process(pid: i32, parent: i32) -> Process {
         Process { pid, parent, pids: vec![pid], name: "x".into(), state: 'S', net: String::new() }

@@ -69,6 +69,14 @@ impl Programs {
         Ok(program)
     }
 
+    /// The programs every bed needs, and MetalLB, built if it is not yet.
+    pub fn ensure_metallb() -> Result<Programs> {
+        match env::var_os(VARIABLE) {
+            Some(directory) => Programs::open(PathBuf::from(directory)),
+            None => Programs::open(build(&["metallb"])?),
+        }
+    }
+
     /// The programs in `directory`.
     pub fn open(directory: PathBuf) -> Result<Programs> {
         let programs = Programs { directory };
