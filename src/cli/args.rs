@@ -73,9 +73,21 @@ pub struct ControllerArgs {
     /// kube-system/causeway-membership].
     #[arg(long, value_name = "NAMESPACE/NAME", help_heading = "Provider")]
     pub membership_secret: Option<String>,
+    /// Write nothing as long as the controller of this other implementation is ready, and take over when it is gone. For coming from it.
+    /// Only with metal.
+    #[arg(long, value_name = "NAME", value_enum, help_heading = "Provider")]
+    pub coexist: Option<Peer>,
     /// Log and file.
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+/// `--coexist`: whom to leave the field to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// MetalLB, looked for in the configuration's namespace.
+    #[value(name = "metallb")]
+    MetalLb,
 }
 
 /// Default of `--config-namespace`.
@@ -318,6 +330,10 @@ pub struct NodeArgs {
     /// without kube-proxy.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10256")]
     pub kube_proxy_health: String,
+    /// Announce nothing as long as any speaker of this other implementation is ready, and take over when the last is gone. For coming from
+    /// it.
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub coexist: Option<Peer>,
 }
 
 /// `--election`.

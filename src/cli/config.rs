@@ -9,7 +9,7 @@ use causeway_api::{Capabilities, names};
 
 use super::args::{
     self, Arguments, CheckArgs, ClusterHealthArg, Command, CommonArgs, ControllerArgs, DocsPage, KubeArgs,
-    LogFormat, OutputFormat, PlanArgs, ProviderArgs, ReleaseArgs, SpeakerArgs,
+    LogFormat, OutputFormat, Peer, PlanArgs, ProviderArgs, ReleaseArgs, SpeakerArgs,
 };
 use super::provider::Provider;
 use crate::engine::EngineConfig;
@@ -175,6 +175,8 @@ pub struct ControllerConfig {
     pub admin: AdminConfig,
     /// The speakers' key (metal).
     pub membership_secret: ObjectName,
+    /// Whom to leave the field to (metal).
+    pub coexist: Option<Peer>,
     /// Log.
     pub log: LogConfig,
 }
@@ -215,6 +217,8 @@ pub struct SpeakerConfig {
     pub failback: bool,
     /// Where kube-proxy answers its health check; `None` if it is not to be asked.
     pub kube_proxy_health: Option<SocketAddr>,
+    /// Whom to leave the field to.
+    pub coexist: Option<Peer>,
     /// UDP port of heartbeats.
     pub membership_port: u16,
     /// Time between heartbeats.
@@ -367,6 +371,9 @@ impl Check {
         {
             self.error("--membership-secret", "only bare metal has speakers: take the flag away");
         }
+        if args.coexist.is_some() && provider.as_ref().is_some_and(|p| !p.provider.has_own_kinds()) {
+            self.error("--coexist", "only bare metal has such a peer: take the flag away");
+        }
         let secret = args.membership_secret.unwrap_or_else(|| args::MEMBERSHIP_SECRET.to_owned());
         let membership_secret = self.object_name("--membership-secret", &secret);
         let name = provider.as_ref().map_or("unknown", |p| p.provider.name());
@@ -378,6 +385,7 @@ impl Check {
             kube,
             admin,
             membership_secret: membership_secret?,
+            coexist: args.coexist,
             log,
         })
     }
@@ -600,6 +608,7 @@ impl Check {
             any_network: args.node.election == args::ElectionRule::Metallb,
             failback: args.node.failback,
             kube_proxy_health,
+            coexist: args.node.coexist,
             membership_port: membership.membership_port,
             membership_interval: membership.membership_interval,
             membership_slow_interval: membership.membership_slow_interval,

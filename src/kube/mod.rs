@@ -9,6 +9,7 @@
 //! | `configuration` | I/O: what a component thinks of the configuration, on metal |
 //! | [`events`] | I/O: Events, aggregated |
 //! | [`lease`] | I/O: leader election; its decisions are pure |
+//! | [`metallb`] | I/O: whether MetalLB runs here; its rules are pure |
 //! | [`client`] | I/O: configuration, connection, rate limit |
 
 pub mod client;
@@ -17,6 +18,7 @@ pub mod cluster;
 pub mod configuration;
 pub mod events;
 pub mod lease;
+pub mod metallb;
 pub mod parse;
 pub mod records;
 pub mod status;

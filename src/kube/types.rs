@@ -446,6 +446,37 @@ pub struct EndpointConditions {
     pub serving: Option<bool>,
 }
 
+/// `v1` Pod: whether another implementation's runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Pod {
+    /// Narrow metadata.
+    #[serde(default, deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Spec.
+    #[serde(default, deserialize_with = "nullable")]
+    pub spec: PodSpec,
+    /// Status.
+    #[serde(default, deserialize_with = "nullable")]
+    pub status: PodStatus,
+}
+narrow!(Pod, k8s_openapi::api::core::v1::Pod);
+
+/// Spec of a Pod; the fields are Kubernetes' own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct PodSpec {
+    pub node_name: Option<String>,
+}
+
+/// Status of a Pod; the fields are Kubernetes' own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct PodStatus {
+    pub conditions: Option<Vec<NodeCondition>>,
+}
+
 /// `v1` Secret: metadata only, on the wire too.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Secret {

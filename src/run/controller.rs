@@ -12,13 +12,13 @@ use causeway_api::CloudProvider;
 #[cfg(feature = "metal")]
 use causeway_api::Severity;
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as channel};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 #[cfg(feature = "metal")]
 use super::allocator_metrics::AllocatorMetrics;
-use super::{DRAIN, OUR_PREFIX, connect, shutdown, watch_checks, within};
+use super::{DRAIN, OUR_PREFIX, coexist_checks, connect, shutdown, watch_checks, within};
 use crate::admin::auth::Guard;
 use crate::admin::{self, Admin, Checks};
 use crate::cli::Provider;
@@ -31,6 +31,7 @@ use crate::kube::client::Connection;
 use crate::kube::cluster::KubeCluster;
 use crate::kube::events::{EventSettings, Events};
 use crate::kube::lease::{Elector, Leadership, LeaseSettings, Timing, identity};
+use crate::kube::metallb::{self, Part, Presence};
 use crate::kube::watch::{Interest, watch};
 use crate::state::index::{Index, Rules};
 
@@ -193,6 +194,13 @@ async fn run_with<P: CloudProvider>(
 
     let checks = Checks::default();
     watch_checks(&watches, checks.clone());
+    let peer = config.coexist.filter(|_| !config.engine.dry_run).map(|_| {
+        let namespace = config.provider.config_namespace.clone();
+        metallb::follow(connection.client(), namespace, Part::Controller)
+    });
+    if let Some(peer) = &peer {
+        coexist_checks(peer.clone(), checks.clone());
+    }
     let debugged = Arc::clone(&engine);
     let admin = Admin {
         checks,
@@ -207,11 +215,22 @@ async fn run_with<P: CloudProvider>(
     let _ends_with_us = admin_stop.clone().drop_guard();
     admin::serve(admin, config.admin.listen, admin_stop).await?;
 
+    if let Some(peer) = &peer {
+        let mut peer = peer.clone();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = peer.wait_for(Presence::gone) => {}
+        }
+    }
+    // Ends with us, or when MetalLB's controller is back.
+    let working = stop.child_token();
+    let yielded = yield_to(peer, working.clone());
+
     // A dry run must not take the Lease from the controller that works.
     if !config.leader.elect || config.engine.dry_run {
         let leadership = Leadership::unelected();
-        engine.lead(leadership.fence, stop).await;
-        return Ok(());
+        engine.lead(leadership.fence, working).await;
+        return ended_by(&yielded);
     }
     let timing = Timing {
         lease_duration: config.leader.lease_duration,
@@ -229,15 +248,14 @@ async fn run_with<P: CloudProvider>(
     let elector = Elector::start(connection.lease_client(), settings).map_err(anyhow::Error::msg)?;
     let mut leadership = elector.leadership();
     let won = tokio::select! {
-        () = stop.cancelled() => None,
+        () = working.cancelled() => None,
         won = leadership.wait_for(Option::is_some) => won.ok().and_then(|l| l.clone()),
     };
     let Some(won) = won else {
         elector.release().await;
-        return Ok(());
+        return ended_by(&yielded);
     };
     info!(epoch = won.epoch, released = won.released, "leading");
-    let working = stop.child_token();
     let lost = won.lost.clone();
     let ending = working.clone();
     let watching_lease = tokio::spawn(async move {
@@ -263,6 +281,31 @@ async fn run_with<P: CloudProvider>(
     }
     elector.release().await;
     info!("stopped");
+    ended_by(&yielded)
+}
+
+/// Ends the work when MetalLB's controller runs again; the token is cancelled then.
+fn yield_to(peer: Option<channel::Receiver<Presence>>, working: CancellationToken) -> CancellationToken {
+    let yielded = CancellationToken::new();
+    if let Some(mut peer) = peer {
+        let told = yielded.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = working.cancelled() => {}
+                _ = peer.wait_for(|presence| !presence.gone()) => {
+                    told.cancel();
+                    working.cancel();
+                }
+            }
+        });
+    }
+    yielded
+}
+
+fn ended_by(yielded: &CancellationToken) -> anyhow::Result<()> {
+    if yielded.is_cancelled() {
+        bail!("MetalLB's controller runs again, and nothing is written while it does: ending, to wait for its end");
+    }
     Ok(())
 }
 

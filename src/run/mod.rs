@@ -20,6 +20,7 @@ use crate::admin::Checks;
 use crate::cli::args::LogFormat;
 use crate::cli::config::{KubeConfig, LogConfig};
 use crate::kube::client::Connection;
+use crate::kube::metallb::Presence;
 use crate::kube::watch::{self, Watches};
 
 /// Starts logging to standard error.
@@ -81,6 +82,24 @@ fn watch_checks(watches: &Watches, checks: Checks) {
                 checks.fail(NAME, format!("not listed yet: {}", missing.join(", ")));
             }
             if states.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Keeps `/readyz` in step with what is known of MetalLB: not knowing it is not being ready, for then nothing is done.
+fn coexist_checks(mut peer: tokio::sync::watch::Receiver<Presence>, checks: Checks) {
+    const NAME: &str = "coexist";
+    tokio::spawn(async move {
+        loop {
+            match &*peer.borrow_and_update() {
+                Presence::Unknown(why) => {
+                    checks.fail(NAME, why.as_deref().unwrap_or("whether MetalLB runs is not known yet"));
+                }
+                Presence::Runs(_) | Presence::Gone => checks.pass(NAME),
+            }
+            if peer.changed().await.is_err() {
                 return;
             }
         }

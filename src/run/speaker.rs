@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use causeway_api::ObjectRef;
+use causeway_metal::announce::World;
 use causeway_metal::fleet::Rules;
 use causeway_metal::kinds::configuration_state::{CONFIG_VALID, NODE_VALID};
 use causeway_metal::names::{events, reasons};
@@ -20,13 +21,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{OUR_PREFIX, connect, shutdown, watch_checks};
+use super::{OUR_PREFIX, coexist_checks, connect, shutdown, watch_checks};
 use crate::admin::auth::Guard;
 use crate::admin::{self, Admin, Checks};
 use crate::cli::config::{MembershipKey, SpeakerConfig};
 use crate::engine::cluster::EventNote;
 use crate::kube::configuration::{self, Component, ConfigMetrics, Found, problem_line};
 use crate::kube::events::{EventSettings, Events};
+use crate::kube::metallb::{self, Part, Presence};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
 use crate::speaker::conflicts::{self, Met};
 use crate::speaker::world::{WorldBuilder, wants};
@@ -98,12 +100,24 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     drop(tx);
     watch_checks(&watches, checks.clone());
 
+    let peer = match config.coexist {
+        Some(_) => {
+            let peer = metallb::follow(connection.client(), config.config_namespace.clone(), Part::Speaker);
+            coexist_checks(peer.clone(), checks.clone());
+            peer
+        }
+        None => watch::channel(Presence::Gone).1,
+    };
     let (found_tx, found) = watch::channel(None);
     let component =
         Component { namespace: config.config_namespace.clone(), node: Some(config.node_name.clone()) };
-    tokio::spawn(configuration::keep(connection.client(), component, found));
+    tokio::spawn(metallb::while_gone(peer.clone(), {
+        let client = connection.client();
+        // MetalLB's objects have the same names.
+        move || configuration::keep(client.clone(), component.clone(), found.clone())
+    }));
     let (view_tx, view) = watch::channel(None);
-    tokio::spawn(build_worlds(builder, rx, watches, view_tx, found_tx.clone(), config_metrics));
+    tokio::spawn(build_worlds(builder, rx, watches, peer, view_tx, found_tx.clone(), config_metrics));
     let (key_tx, keys) = watch::channel(None);
     match config.membership_key.clone() {
         MembershipKey::Secret(name) => {
@@ -181,6 +195,7 @@ async fn build_worlds(
     mut builder: WorldBuilder,
     mut updates: mpsc::Receiver<Update>,
     watches: Watches,
+    mut peer: watch::Receiver<Presence>,
     out: watch::Sender<Option<View>>,
     found: watch::Sender<Option<Found>>,
     metrics: ConfigMetrics,
@@ -208,6 +223,8 @@ async fn build_worlds(
                 }
             }
             changed = states.changed(), if !complete => if changed.is_err() { return },
+            // Whether it is left to us to announce. Without the flag nobody tells.
+            Ok(()) = peer.changed() => stale = true,
         }
         // The states say "synced" after the list was sent: by then it is in the channel or taken.
         complete = complete
@@ -218,8 +235,9 @@ async fn build_worlds(
                 metrics.read(problems);
                 note(&found, CONFIG_VALID, problems.iter().map(problem_line).collect());
             }
+            let world = World { standby: !peer.borrow_and_update().gone(), ..builder.world() };
             out.send_replace(Some(View {
-                world: Arc::new(builder.world()),
+                world: Arc::new(world),
                 peers: Arc::new(builder.peers()),
                 conflicts: builder.conflicts(),
             }));

@@ -56,11 +56,15 @@ pub struct World {
     pub announcements: BTreeMap<LbKey, Arc<Announcement>>,
     /// `--ignore-exclude-lb`: the exclude label of nodes does not count.
     pub ignore_exclude_label: bool,
+    /// `--coexist`: another implementation announces, so nobody here does.
+    pub standby: bool,
 }
 
 /// Why a node is silent about a load balancer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Silence {
+    /// Another implementation announces ([`World::standby`]).
+    Standby,
     /// It has no address.
     NoAddress,
     /// Its addresses are in no pool.
@@ -85,6 +89,7 @@ impl Silence {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::Standby => "standby",
             Self::NoAddress => "noAddress",
             Self::NoPool => "noPool",
             Self::NoEndpoint => "noEndpoint",

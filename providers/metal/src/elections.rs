@@ -89,6 +89,7 @@ impl Elections {
         let all = self.fleet.is_none()
             || !same(&old_world.pools, &world.pools)
             || !same(&old_world.advertisements, &world.advertisements)
+            || old_world.standby != world.standby
             || old_world.ignore_exclude_label != world.ignore_exclude_label;
         let nodes_change =
             all || !Arc::ptr_eq(&old_world.nodes, &world.nodes) || self.fleet.as_ref() != Some(fleet);
@@ -254,6 +255,9 @@ impl Elections {
             advertisements: Vec::new(),
             standing: Vec::new(),
         };
+        if world.standby {
+            return silent(Silence::Standby);
+        }
         let Some(&address) = lb.addresses.first() else { return silent(Silence::NoAddress) };
         let Some(pool) = pool else { return silent(Silence::NoPool) };
         // Nobody answers for a Service that nobody serves, with the policy Cluster too.
