@@ -102,6 +102,23 @@ pub fn follow(client: Client, namespace: String, part: Part) -> watch::Receiver<
     rx
 }
 
+/// Does something for as long as this part of MetalLB is gone, and anew each time that it is.
+pub async fn while_gone<F: Future<Output = ()>>(
+    mut peer: watch::Receiver<Presence>,
+    work: impl Fn() -> F,
+) {
+    // An error means that nobody will tell any more: what is so now stays.
+    loop {
+        if peer.wait_for(Presence::gone).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = work() => return,
+            Ok(_) = peer.wait_for(|presence| !presence.gone()) => {}
+        }
+    }
+}
+
 async fn watch_pods(client: Client, namespace: &str, part: Part, out: &watch::Sender<Presence>) {
     let pods: Api<Pod> = Api::namespaced(client, namespace);
     let mut events = pin!(watcher(pods, watcher::Config::default().timeout(WATCH_SECONDS)));
@@ -206,7 +223,8 @@ mod tests {
     #[test]
     fn a_pod_that_is_on_its_way_out_works_until_it_is_not_ready() {
         let mut leaving = pod(&[("app", "metallb"), ("component", "controller")], "True");
-        leaving.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-02T03:04:05Z")).expect("a time");
+        leaving.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-02T03:04:05Z")).expect("a time");
         assert!(counts(&leaving, Part::Controller));
         assert!(!counts(&Pod::default(), Part::Controller));
     }

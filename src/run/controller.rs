@@ -304,7 +304,9 @@ fn yield_to(peer: Option<channel::Receiver<Presence>>, working: CancellationToke
 
 fn ended_by(yielded: &CancellationToken) -> anyhow::Result<()> {
     if yielded.is_cancelled() {
-        bail!("MetalLB's controller runs again, and nothing is written while it does: ending, to wait for its end");
+        bail!(
+            "MetalLB's controller runs again, and nothing is written while it does: ending, to wait for its end"
+        );
     }
     Ok(())
 }

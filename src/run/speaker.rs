@@ -31,9 +31,10 @@ use crate::kube::events::{EventSettings, Events};
 use crate::kube::metallb::{self, Part, Presence};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
 use crate::speaker::conflicts::{self, Met};
+use crate::speaker::l2_status::{self, Told};
 use crate::speaker::world::{WorldBuilder, wants};
 use crate::speaker::{key, node};
-use crate::state::records::Update;
+use crate::state::records::{Path, Update};
 use crate::translate::ClassRules;
 
 /// Longest time for handing over on SIGTERM.
@@ -127,7 +128,15 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
             tokio::spawn(async move { key::follow_file(&path, key_tx).await });
         }
     }
-    let (event_tx, event_rx) = mpsc::channel(1024);
+    // Room for every announcement of a node that takes all over at once: what is dropped here is missing in status objects too.
+    let (event_tx, event_rx) = mpsc::channel(1 << 16);
+    let (told_tx, told) = mpsc::unbounded_channel();
+    tokio::spawn(l2_status::keep(
+        connection.client(),
+        config.config_namespace.clone(),
+        config.node_name.clone(),
+        told,
+    ));
     let (met_tx, met) = mpsc::unbounded_channel();
     let (namespace, me) = (config.config_namespace.clone(), config.node_name.clone());
     tokio::spawn(conflicts::keep(connection.client(), namespace, me, met));
@@ -153,7 +162,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         }
         note(&found_tx, NODE_VALID, problems.to_vec());
     }));
-    tokio::spawn(say(event_rx, events, met_tx, config.node_name.clone()));
+    tokio::spawn(say(event_rx, events, met_tx, told_tx, config.node_name.clone()));
 
     let speaker = Config {
         node: config.node_name.clone(),
@@ -254,29 +263,36 @@ fn note(found: &watch::Sender<Option<Found>>, condition: &'static str, problems:
     });
 }
 
-/// What happens here, as Events and log lines.
+/// What happens here, as Events, log lines, and status objects.
 async fn say(
     mut happened: mpsc::Receiver<SpeakerEvent>,
     events: Events,
     conflicts: mpsc::UnboundedSender<(IpAddr, Met)>,
+    statuses: mpsc::UnboundedSender<Told>,
     node: String,
 ) {
+    // These tasks live as long as this one.
     let met = |address, met| {
-        // Its task lives as long as this one.
         let _ended = conflicts.send((address, met));
+    };
+    let told = |object: &ObjectRef, announced| {
+        let service = Path { namespace: object.namespace.clone(), name: object.name.clone() };
+        let _ended = statuses.send(Told { service, announced });
     };
     let event = |object: &ObjectRef, warning: bool, reason: &str, message: String| {
         events.send(EventNote { object: object.clone(), warning, reason: reason.to_owned(), message });
     };
     while let Some(happening) = happened.recv().await {
         match happening {
-            SpeakerEvent::AnnouncementStarted { object, addresses, interfaces, .. } => {
+            SpeakerEvent::AnnouncementStarted { object, addresses, interfaces, asked, .. } => {
                 info!(%object, ?addresses, ?interfaces, "announcing");
+                told(&object, Some(asked));
                 let message = format!("announcing from node {node:?} with protocol \"layer2\"");
                 event(&object, false, events::NODE_ASSIGNED, message);
             }
             SpeakerEvent::AnnouncementStopped { object, addresses, .. } => {
-                info!(%object, ?addresses, "no longer announcing")
+                info!(%object, ?addresses, "no longer announcing");
+                told(&object, None);
             }
             SpeakerEvent::AnnouncementFailed { object, failure, .. } => {
                 warn!(%object, "{failure}");

@@ -45,7 +45,8 @@ pub fn deploy(bed: &Bed) -> Result<()> {
 pub fn wait_ready(bed: &Bed) -> Result<()> {
     let timeout = format!("--timeout={}s", PODS.as_secs());
     for workload in ["deployment/controller", "daemonset/speaker"] {
-        bed.kubectl(&["-n", NAMESPACE, "rollout", "status", workload, &timeout]).with_context(|| logs(bed))?;
+        bed.kubectl(&["-n", NAMESPACE, "rollout", "status", workload, &timeout])
+            .with_context(|| logs(bed))?;
     }
     Ok(())
 }
@@ -72,7 +73,11 @@ fn adapted(manifests: &str) -> Result<String> {
         .collect();
     let mut text = kept.join("\n---\n");
     let changes = [
-        ("        - --log-level=info\n", "        - --log-level=info\n        - --webhook-mode=disabled\n", 1),
+        (
+            "        - --log-level=info\n",
+            "        - --log-level=info\n        - --webhook-mode=disabled\n",
+            1,
+        ),
         ("initialDelaySeconds: 10\n", "initialDelaySeconds: 1\n", usize::MAX),
         ("periodSeconds: 10\n", "periodSeconds: 1\n", usize::MAX),
     ];

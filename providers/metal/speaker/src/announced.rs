@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway_api::{LbKey, ObjectRef};
 use causeway_metal::announce::{Decision, Verdict};
+use causeway_metal::candidates::Interfaces;
 
 use crate::inquiry::Phase;
 use crate::l2::MacAddr;
@@ -23,6 +24,8 @@ pub enum SpeakerEvent {
         addresses: Vec<IpAddr>,
         /// Names of the interfaces, sorted.
         interfaces: Vec<String>,
+        /// Those that its advertisements ask for.
+        asked: Interfaces,
     },
     /// This node announces it no more.
     AnnouncementStopped {
@@ -103,6 +106,8 @@ pub struct Announced {
     pub addresses: Vec<IpAddr>,
     /// Names of the interfaces, sorted.
     pub interfaces: Vec<String>,
+    /// Those that its advertisements ask for.
+    pub asked: Interfaces,
 }
 
 /// What this node does, as follows from the decisions and the interfaces that it has.
@@ -144,8 +149,10 @@ impl Duty {
                 continue;
             }
             let object = announcement.object.clone();
-            duty.announced
-                .insert(announcement.key.clone(), Announced { object, addresses, interfaces: names });
+            duty.announced.insert(
+                announcement.key.clone(),
+                Announced { object, addresses, interfaces: names, asked: interfaces.clone() },
+            );
         }
         duty
     }
@@ -187,6 +194,7 @@ impl Duty {
                     object: now.object.clone(),
                     addresses: now.addresses.clone(),
                     interfaces: now.interfaces.clone(),
+                    asked: now.asked.clone(),
                 });
             }
         }
@@ -211,7 +219,6 @@ mod tests {
 
     use causeway_api::{Endpoints, Layer};
     use causeway_metal::announce::{Announcement, When};
-    use causeway_metal::candidates::Interfaces;
 
     use super::*;
 

@@ -410,7 +410,7 @@ impl Speaker {
         }
         for event in events {
             match &event {
-                SpeakerEvent::AnnouncementStarted { key, object, addresses, interfaces } => {
+                SpeakerEvent::AnnouncementStarted { key, object, addresses, interfaces, .. } => {
                     tracing::debug!(%object, ?addresses, ?interfaces, "announcing");
                     if let Some(before) = self.duty.announced.get(key) {
                         self.count_announced(&before.object.path(), &before.addresses, false);
