@@ -16,6 +16,8 @@ use super::live;
 use super::plan::{self, OfflineSettings, PlanOutput};
 use super::provider::Provider;
 use super::release;
+use crate::kube::parse::Parsed;
+use crate::state::records::Update;
 
 /// A command that could not run at all; what is wrong with single objects is in the output instead.
 #[derive(Debug, thiserror::Error)]
@@ -101,32 +103,47 @@ pub(super) fn print(text: &str) -> anyhow::Result<u8> {
 /// # Errors
 /// A file that cannot be read, or an inventory that is none.
 pub async fn plan_files(config: &PlanConfig) -> Result<PlanOutput, CommandError> {
-    match config.provider.provider {
-        #[cfg(feature = "metal")]
-        Provider::Metal => plan_with(config.provider.metal(), config).await,
-        #[cfg(feature = "model")]
-        Provider::Model => {
-            let options =
-                causeway_model::Options::new(config.provider.cluster_id.as_deref().unwrap_or_default());
-            plan_with(causeway_model::Model::new(causeway_model::InMemory::default(), options), config).await
-        }
-    }
-}
-
-async fn plan_with<P: CloudProvider>(provider: P, config: &PlanConfig) -> Result<PlanOutput, CommandError> {
-    let settings = OfflineSettings {
-        classes: config.provider.class_rules(&provider.capabilities()),
-        cluster_health: config.provider.cluster_health,
-        config_namespace: config.provider.config_namespace.clone(),
-    };
-    let mut objects = Vec::new();
-    let mut errors = Vec::new();
+    let (mut objects, mut errors) = (Vec::new(), Vec::new());
     for file in &config.files {
         let text = read(file)?;
         let (found, wrong) = documents::objects(&file.display().to_string(), &text);
         objects.extend(found);
         errors.extend(wrong);
     }
+    let mut output = match config.provider.provider {
+        #[cfg(feature = "metal")]
+        Provider::Metal => {
+            use super::announcing::{Announcing, Now};
+            let provider = config.provider.metal();
+            let mut announcing = Announcing::new(config.provider.class_rules(&provider.capabilities()));
+            let now = Now::of_files(&objects);
+            let mut output = plan_with(provider, config, objects, &mut |u| announcing.see(u)).await?;
+            announcing.amend(&mut output, &now);
+            output
+        }
+        #[cfg(feature = "model")]
+        Provider::Model => {
+            let options =
+                causeway_model::Options::new(config.provider.cluster_id.as_deref().unwrap_or_default());
+            let provider = causeway_model::Model::new(causeway_model::InMemory::default(), options);
+            plan_with(provider, config, objects, &mut |_| ()).await?
+        }
+    };
+    output.errors.extend(errors);
+    Ok(output.sorted())
+}
+
+async fn plan_with<P: CloudProvider>(
+    provider: P,
+    config: &PlanConfig,
+    objects: Vec<Parsed>,
+    see: &mut (dyn FnMut(&Update) + Send),
+) -> Result<PlanOutput, CommandError> {
+    let settings = OfflineSettings {
+        classes: config.provider.class_rules(&provider.capabilities()),
+        cluster_health: config.provider.cluster_health,
+        config_namespace: config.provider.config_namespace.clone(),
+    };
     let inventory = match &config.inventory {
         None => P::Inventory::default(),
         Some(file) => serde_saphyr::from_str(&read(file)?).map_err(|e| CommandError::File {
@@ -134,9 +151,7 @@ async fn plan_with<P: CloudProvider>(provider: P, config: &PlanConfig) -> Result
             message: format!("not an inventory of provider {}: {e}", provider.name()),
         })?,
     };
-    let mut output = plan::offline(Arc::new(provider), &settings, objects, &inventory).await?;
-    output.errors.extend(errors);
-    Ok(output.sorted())
+    Ok(plan::offline(Arc::new(provider), &settings, objects, &inventory, see).await?)
 }
 
 fn read(file: &Path) -> Result<String, CommandError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use causeway_api::CloudProvider;
+use causeway_api::{CloudProvider, Wants};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -31,27 +31,78 @@ pub async fn plan(config: &PlanConfig) -> anyhow::Result<PlanOutput> {
     let connection = Connection::configure(&(&config.kube).into(), &mut Registry::default()).await?;
     match config.provider.provider {
         #[cfg(feature = "metal")]
-        Provider::Metal => plan_with(config.provider.metal(), config, &connection).await,
+        Provider::Metal => metal(config, &connection).await,
         #[cfg(feature = "model")]
         Provider::Model => {
             let provider = crate::run::controller::model(&config.provider, &connection).await?;
-            plan_with(provider, config, &connection).await
+            let wants = provider.wants();
+            plan_with(provider, wants, config, &connection, &mut |_| ()).await
         }
     }
 }
 
+/// Addresses, and who would announce them: compared with what status objects say, of MetalLB's speakers or of ours.
+#[cfg(feature = "metal")]
+async fn metal(config: &PlanConfig, connection: &Connection) -> anyhow::Result<PlanOutput> {
+    use super::announcing::{Announcing, Now};
+    use crate::kube::metallb::{self, Part};
+    use causeway_metal::candidates::LiveSet;
+    use causeway_metal::kinds::ServiceL2Status;
+
+    let provider = config.provider.metal();
+    let namespace = &config.provider.config_namespace;
+    let mut announcing = Announcing::new(config.provider.class_rules(&provider.capabilities()));
+    let speaker = crate::speaker::world::wants(Vec::new());
+    // What the speakers read is read too.
+    let wants = Wants { nodes: speaker.nodes, endpoints: speaker.endpoints, ..provider.wants() };
+    let mut output = plan_with(provider, wants, config, connection, &mut |u| announcing.see(u)).await?;
+
+    let client = connection.client();
+    let mut cannot = |what: &str, error: &kube::Error| {
+        output.errors.push(PlanError {
+            object: what.to_owned(),
+            field: String::new(),
+            reason: "CannotCompare".to_owned(),
+            message: format!("who announces now is not compared: {}", crate::kube::client::explain(error)),
+        });
+    };
+    let metallb = match metallb::nodes(&client, namespace, Part::Speaker).await {
+        Ok(nodes) => nodes,
+        Err(error) => {
+            cannot("pods", &error);
+            return Ok(output.sorted());
+        }
+    };
+    let api: kube::Api<ServiceL2Status> = kube::Api::namespaced(client, namespace);
+    let statuses = match api.list(&Default::default()).await {
+        Ok(list) => Some(list.items),
+        Err(kube::Error::Api(status)) if status.code == 404 => None,
+        Err(error) => {
+            cannot("servicel2statuses.metallb.io", &error);
+            None
+        }
+    };
+    // None at all is news only where somebody would write them.
+    let statuses = statuses.filter(|statuses| !statuses.is_empty() || !metallb.is_empty());
+    let live = if metallb.is_empty() { LiveSet::Everyone } else { LiveSet::Nodes(metallb) };
+    announcing.amend(&mut output, &Now::new(live, statuses));
+    Ok(output.sorted())
+}
+
 async fn plan_with<P: CloudProvider>(
     provider: P,
+    wants: Wants,
     config: &PlanConfig,
     connection: &Connection,
+    see: &mut (dyn FnMut(&Update) + Send),
 ) -> anyhow::Result<PlanOutput> {
     let provider = Arc::new(provider);
-    let (capabilities, wants) = (provider.capabilities(), provider.wants());
+    let capabilities = provider.capabilities();
     let all_services = wants.ingresses && capabilities.l7;
     let rules = Rules {
         classes: config.provider.class_rules(&capabilities),
         capabilities,
-        wants: wants.clone(),
+        wants: provider.wants(),
         cluster_health: config.provider.cluster_health,
     };
     let optional: Vec<String> =
@@ -67,6 +118,7 @@ async fn plan_with<P: CloudProvider>(
     drop(tx);
     let mut states = watches.states();
     let mut feed = |update: Update| {
+        see(&update);
         output.errors.extend(index.update(update).problems.into_iter().map(PlanError::from));
     };
     let listed = timeout(LISTS, async {

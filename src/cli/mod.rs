@@ -6,6 +6,8 @@
 //!
 //! Everything but the entry of each command is pure: files come in as text.
 
+#[cfg(feature = "metal")]
+pub mod announcing;
 pub mod args;
 #[cfg(feature = "metal")]
 pub mod check;

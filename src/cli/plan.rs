@@ -131,7 +131,8 @@ pub struct OfflineSettings {
     pub config_namespace: String,
 }
 
-/// Plans for objects out of files, as if the cloud held nothing. `provider` is one made for offline use: it observes nothing.
+/// Plans for objects out of files, as if the cloud held nothing. `provider` is one made for offline use: it observes nothing. Whoever
+/// shows more than the plan is told of every update through `see`.
 ///
 /// # Errors
 /// Only what a provider's I/O can meet; an offline provider has none.
@@ -140,6 +141,7 @@ pub async fn offline<P: CloudProvider>(
     settings: &OfflineSettings,
     objects: Vec<Parsed>,
     inventory: &P::Inventory,
+    see: &mut (dyn FnMut(&Update) + Send),
 ) -> causeway_api::Result<PlanOutput> {
     let wants = provider.wants();
     let rules = Rules {
@@ -155,6 +157,7 @@ pub async fn offline<P: CloudProvider>(
     let mut index = Index::new(rules, key_of);
     let mut output = PlanOutput::default();
     for update in updates(objects, &wants.kinds, &settings.config_namespace, &mut output.errors) {
+        see(&update);
         output.errors.extend(index.update(update).problems.into_iter().map(PlanError::from));
     }
 

@@ -17,8 +17,9 @@ fn plan_with(settings: &OfflineSettings, files: &[(&str, &str)]) -> PlanOutput {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O or clock");
-    let mut output =
-        runtime.block_on(offline(provider, settings, objects, &Default::default())).expect("offline");
+    let mut output = runtime
+        .block_on(offline(provider, settings, objects, &Default::default(), &mut |_| ()))
+        .expect("offline");
     output.errors.extend(errors);
     output.sorted()
 }
@@ -163,7 +164,8 @@ fn metal_from_files() {
     let (objects, errors) = documents::objects("metal.yaml", include_str!("plan_tests/metal.yaml"));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let provider = Arc::new(causeway_metal::Metal::default());
-    let mut output = runtime.block_on(offline(provider, &settings(), objects, &())).expect("offline");
+    let mut output =
+        runtime.block_on(offline(provider, &settings(), objects, &(), &mut |_| ())).expect("offline");
     output.errors.extend(errors);
     insta::assert_snapshot!("metal_text", render(&output.sorted(), OutputFormat::Text));
 }
@@ -201,4 +203,111 @@ fn a_plan_that_the_linter_refuses_is_an_error() {
     assert_eq!(output.exit_status(), 2);
     assert_eq!(output.errors[0].reason, "PlanRefused");
     assert!(output.errors[0].message.contains("our mark"), "{:?}", output.errors);
+}
+
+#[cfg(feature = "metal")]
+mod who_announces {
+    use super::*;
+    use crate::cli::announcing::{Announcing, Now};
+
+    const CLUSTER: &str = "
+{apiVersion: v1, kind: Node, metadata: {name: node1}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node2, labels: {LABEL: ''}}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node3}}
+---
+{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: lan, namespace: metallb-system}, spec: {addresses: [192.0.2.10-192.0.2.20]}}
+---
+{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {name: lan, namespace: metallb-system}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}},
+ addressType: IPv4, endpoints: [{addresses: [10.0.0.1], nodeName: node1, conditions: {ready: READY}}], ports: [{port: 80}]}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: default}, spec: {type: LoadBalancer, clusterIPs: [10.96.0.1], ports: [{port: 80}]},
+ status: {loadBalancer: {ingress: [{ip: 192.0.2.10}]}}}
+---
+{apiVersion: metallb.io/v1beta1, kind: ServiceL2Status, metadata: {name: l2-x, namespace: metallb-system},
+ status: {node: SAYS, serviceName: web, serviceNamespace: default}}
+";
+
+    fn plan(yaml: &str) -> PlanOutput {
+        plan_with(yaml, Now::of_files)
+    }
+
+    fn plan_with(yaml: &str, now: impl Fn(&[Parsed]) -> Now) -> PlanOutput {
+        let (objects, errors) = documents::objects("f.yaml", yaml);
+        assert_eq!(errors, vec![]);
+        let mut announcing = Announcing::new(settings().classes);
+        let now = now(&objects);
+        let provider = Arc::new(causeway_metal::Metal::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let planned = offline(provider, &settings(), objects, &(), &mut |u| announcing.see(u));
+        let mut output = runtime.block_on(planned).expect("offline");
+        announcing.amend(&mut output, &now);
+        output.sorted()
+    }
+
+    // By SHA-256 of node and address: node2, node1, node3; see the tests of the election.
+    #[rstest]
+    #[case::as_metallb_has_it("node2", "other", "true", &[])]
+    #[case::elsewhere("node3", "other", "true",
+        &["announce 192.0.2.10 from node2 instead of node3: by preferences and the hash of node and address the other one comes first"])]
+    #[case::excluded("node2", "node.kubernetes.io/exclude-from-external-load-balancers", "true",
+        &["announce 192.0.2.10 from node1 instead of node2: the Node is labelled node.kubernetes.io/exclude-from-external-load-balancers"])]
+    #[case::no_endpoint("node2", "other", "false",
+        &["announce 192.0.2.10 from no node any more, now from node2: the Service has no usable endpoint"])]
+    fn what_differs_is_said_with_its_reason(
+        #[case] says: &str,
+        #[case] label: &str,
+        #[case] ready: &str,
+        #[case] expected: &[&str],
+    ) {
+        let output = plan(&CLUSTER.replace("SAYS", says).replace("LABEL", label).replace("READY", ready));
+        let changes: Vec<&str> = output.changes.iter().map(|c| c.info.summary.as_str()).collect();
+        assert_eq!(changes, expected);
+        let resources = &output.stacks[0].resources;
+        assert_eq!(resources.contains_key("Metal::Announcement"), ready == "true", "{resources:?}");
+    }
+
+    #[test]
+    fn without_status_objects_nothing_is_compared() {
+        let (cluster, _) = CLUSTER.rsplit_once("---").expect("documents");
+        let cluster = cluster.replace("LABEL", "other").replace("READY", "true");
+        let output = plan(&cluster);
+        assert_eq!(output.changes, vec![]);
+        let node = &output.stacks[0].resources["Metal::Announcement"]["default/web"]["spec"]["node"];
+        assert_eq!(node, "node2");
+    }
+
+    #[test]
+    fn a_service_that_moves_is_announced_under_its_new_address() {
+        let yaml = CLUSTER
+            .replace("SAYS", "node2")
+            .replace("LABEL", "other")
+            .replace("READY", "true")
+            .replace("spec: {type: LoadBalancer,", "spec: {type: LoadBalancer, loadBalancerIP: 192.0.2.11,");
+        let output = plan(&yaml);
+        let text = render(&output, OutputFormat::Text);
+        assert!(text.contains("assign 192.0.2.11 of pool lan to Service default/web instead of 192.0.2.10"), "{text}");
+        assert!(text.contains("announce 192.0.2.11 from node"), "{text}");
+    }
+
+    #[test]
+    fn a_holder_of_ours_keeps_what_it_has() {
+        use causeway_metal::candidates::LiveSet;
+        let status = |kind: &str| {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "metallb.io/v1beta1", "kind": "ServiceL2Status", "spec": {},
+                "metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": "x", "uid": "u"}]},
+                "status": {"node": "node3", "serviceName": "web", "serviceNamespace": "default"},
+            }))
+            .expect("a status")
+        };
+        for (owner, changes) in [("Node", 0), ("Pod", 1)] {
+            let now = Now::new(LiveSet::Everyone, Some(vec![status(owner)]));
+            let yaml = CLUSTER.replace("LABEL", "other").replace("READY", "true");
+            assert_eq!(plan_with(&yaml, |_| now.clone()).changes.len(), changes, "{owner}");
+        }
+    }
 }

@@ -108,6 +108,18 @@ impl WorldBuilder {
         (self.judged, &self.problems)
     }
 
+    /// The world as it would be if these Services, by `namespace/name`, had these addresses; the others have none.
+    #[must_use]
+    pub fn world_with(&self, addresses: &BTreeMap<String, Vec<IpAddr>>) -> World {
+        let announcements = self.index.keys().filter_map(|key| {
+            let addresses = addresses.get(&key.id())?.clone();
+            let snapshot = self.index.snapshot(key);
+            let announcement = announcement(key, snapshot.lb.members.first()?, addresses)?;
+            Some((key.clone(), Arc::new(announcement)))
+        });
+        World { announcements: announcements.collect(), ..self.world.clone() }
+    }
+
     /// Addresses of all nodes.
     #[must_use]
     pub fn peers(&self) -> Peers {
@@ -121,7 +133,13 @@ impl WorldBuilder {
     }
 
     fn refresh(&mut self, key: &LbKey) -> bool {
-        let new = self.index.snapshot(key).lb.members.first().and_then(|member| announcement(key, member));
+        let new = self
+            .index
+            .snapshot(key)
+            .lb
+            .members
+            .first()
+            .and_then(|member| announcement(key, member, given(member)));
         if self.world.announcements.get(key).map(Arc::as_ref) == new.as_ref() {
             return false;
         }
@@ -160,15 +178,15 @@ impl WorldBuilder {
     }
 }
 
-/// What a Service was given, if anything. Only addresses that kube-proxy takes (ipMode VIP) can be announced.
-fn announcement(key: &LbKey, member: &Member) -> Option<Announcement> {
+/// What a Service was given. Only addresses that kube-proxy takes (ipMode VIP) can be announced.
+fn given(member: &Member) -> Vec<IpAddr> {
+    let points = member.current.iter();
+    points.filter(|p| p.ip_mode != Some(causeway_api::IpMode::Proxy)).filter_map(|p| p.ip).collect()
+}
+
+/// The announcement of a Service with these addresses, if there are any.
+fn announcement(key: &LbKey, member: &Member, addresses: Vec<IpAddr>) -> Option<Announcement> {
     let service = member.service()?;
-    let addresses: Vec<IpAddr> = member
-        .current
-        .iter()
-        .filter(|p| p.ip_mode != Some(causeway_api::IpMode::Proxy))
-        .filter_map(|p| p.ip)
-        .collect();
     if addresses.is_empty() {
         return None;
     }
