@@ -242,8 +242,9 @@ mod who_announces {
         let now = now(&objects);
         let provider = Arc::new(causeway_metal::Metal::default());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let planned = offline(provider, &settings(), objects, &(), &mut |u| announcing.see(u));
-        let mut output = runtime.block_on(planned).expect("offline");
+        let mut output = runtime
+            .block_on(offline(provider, &settings(), objects, &(), &mut |u| announcing.see(u)))
+            .expect("offline");
         announcing.amend(&mut output, &now);
         output.sorted()
     }
@@ -289,7 +290,10 @@ mod who_announces {
             .replace("spec: {type: LoadBalancer,", "spec: {type: LoadBalancer, loadBalancerIP: 192.0.2.11,");
         let output = plan(&yaml);
         let text = render(&output, OutputFormat::Text);
-        assert!(text.contains("assign 192.0.2.11 of pool lan to Service default/web instead of 192.0.2.10"), "{text}");
+        assert!(
+            text.contains("assign 192.0.2.11 of pool lan to Service default/web instead of 192.0.2.10"),
+            "{text}"
+        );
         assert!(text.contains("announce 192.0.2.11 from node"), "{text}");
     }
 

@@ -103,10 +103,7 @@ pub fn follow(client: Client, namespace: String, part: Part) -> watch::Receiver<
 }
 
 /// Does something for as long as this part of MetalLB is gone, and anew each time that it is.
-pub async fn while_gone<F: Future<Output = ()>>(
-    mut peer: watch::Receiver<Presence>,
-    work: impl Fn() -> F,
-) {
+pub async fn while_gone<F: Future<Output = ()>>(mut peer: watch::Receiver<Presence>, work: impl Fn() -> F) {
     // An error means that nobody will tell any more: what is so now stays.
     loop {
         if peer.wait_for(Presence::gone).await.is_err() {

@@ -166,6 +166,8 @@ fn object(me: &str, uid: &str, service: &Path) -> ServiceL2Status {
     let mut labels = BTreeMap::from([
         (LABEL_NAME.to_owned(), service.name.clone()),
         (LABEL_NAMESPACE.to_owned(), service.namespace.clone()),
+        // For uninstalling: MetalLB's own are not ours to delete.
+        ("app.kubernetes.io/part-of".to_owned(), "causeway".to_owned()),
     ]);
     // The name of a node may be longer than a label can be; the status has it in full.
     if me.len() <= LABEL_LENGTH {

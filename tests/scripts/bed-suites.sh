@@ -32,6 +32,8 @@ run)
     # shellcheck disable=SC2086 # words
     timeout "$2" cargo test --locked --workspace --features "causeway/model,$features" $arguments --no-run --quiet ||
         { $suite run bed-build 5 false; exit 1; }
+    # Three minutes once per machine, which are no test's.
+    timeout "$2" tests/bed/controlplane/build.sh metallb >/dev/null || { $suite run bed-metallb 5 false; exit 1; }
     CAUSEWAY_BED_IMAGES=$(timeout "$2" tests/scripts/bed-image.sh | tail -1)
     export CAUSEWAY_BED_IMAGES
     [ -f "$CAUSEWAY_BED_IMAGES" ] || { $suite run bed-image 5 false; exit 1; }
