@@ -148,6 +148,11 @@ impl Inquiries {
         self.reported = reported;
     }
 
+    /// Somebody else announces for us what Services have: none of it is new when we take over.
+    pub fn all_in_use(&mut self) {
+        self.fresh.clear();
+    }
+
     /// Takes out of a duty what must not be announced yet. `elsewhere` are the addresses that other nodes were elected for.
     pub fn withhold(&mut self, duty: &mut Duty, elsewhere: &BTreeSet<IpAddr>, now: Moment) {
         let before = std::mem::take(&mut self.own);

@@ -25,6 +25,9 @@ impl Speaker {
     pub(super) fn take_used(&mut self) {
         let Some(view) = &self.view else { return };
         self.inquiries.set_world(used(view), (*view.conflicts).clone(), now());
+        if view.world.standby {
+            self.inquiries.all_in_use();
+        }
         let exists = |node: &str| view.world.nodes.contains_key(node);
         let in_pool = |address: IpAddr| view.world.pools.of(&[address]).is_some();
         for address in self.inquiries.orphans(&self.config.node, exists, in_pool) {
