@@ -145,6 +145,18 @@ impl Controller {
 }
 
 #[tokio::test(start_paused = true)]
+async fn own_objects_are_judged_when_all_lists_are_there_even_if_there_is_none() {
+    let rig = Rig::new(Settings::default());
+    let controller = rig.boot();
+    let mut judged = controller.engine.judged();
+    assert_eq!(*judged.borrow(), None, "nothing is known yet");
+    rig.settle(&controller).await;
+    let now = judged.borrow_and_update().clone().expect("judged");
+    assert_eq!((now.problems, now.working), (vec![], true));
+    controller.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_gets_its_load_balancer_and_leaves_nothing() {
     let rig = Rig::new(Settings::default());
     let controller = rig.boot();
