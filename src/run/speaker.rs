@@ -30,7 +30,7 @@ use crate::kube::configuration::{self, Component, ConfigMetrics, Found, problem_
 use crate::kube::events::{EventSettings, Events};
 use crate::kube::metallb::{self, Part, Presence};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
-use crate::speaker::conflicts::{self, Met};
+use crate::speaker::conflicts::{self, ConflictMetrics, Met};
 use crate::speaker::l2_status::{self, Told};
 use crate::speaker::world::{WorldBuilder, wants};
 use crate::speaker::{key, node};
@@ -60,6 +60,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     };
     let events = Events::start(connection.client(), settings, ours);
     let node_problems = node::register(ours);
+    let conflict_metrics = ConflictMetrics::register(ours);
 
     let checks = Checks::default();
     let (ask, snapshots) = mpsc::channel(4);
@@ -118,7 +119,8 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         move || configuration::keep(client.clone(), component.clone(), found.clone())
     }));
     let (view_tx, view) = watch::channel(None);
-    tokio::spawn(build_worlds(builder, rx, watches, peer, view_tx, found_tx.clone(), config_metrics));
+    let metrics_of_world = (config_metrics, conflict_metrics);
+    tokio::spawn(build_worlds(builder, rx, watches, peer, view_tx, found_tx.clone(), metrics_of_world));
     let (key_tx, keys) = watch::channel(None);
     match config.membership_key.clone() {
         MembershipKey::Secret(name) => {
@@ -207,7 +209,7 @@ async fn build_worlds(
     mut peer: watch::Receiver<Presence>,
     out: watch::Sender<Option<View>>,
     found: watch::Sender<Option<Found>>,
-    metrics: ConfigMetrics,
+    (config_metrics, conflict_metrics): (ConfigMetrics, ConflictMetrics),
 ) {
     let mut states = watches.states();
     let mut judged = None;
@@ -241,7 +243,8 @@ async fn build_worlds(
         if complete && stale {
             let (times, problems) = builder.problems();
             if judged.replace(times) != Some(times) {
-                metrics.read(problems);
+                config_metrics.read(problems);
+                conflict_metrics.set(&builder.conflicts());
                 note(&found, CONFIG_VALID, problems.iter().map(problem_line).collect());
             }
             let world = World { standby: !peer.borrow_and_update().gone(), ..builder.world() };

@@ -12,6 +12,10 @@ use causeway_metal::kinds::{AddressConflict, AddressConflictSpec, ConflictPhase}
 use causeway_speaker::inquiry::{Phase, Reported};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, Resource};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -21,6 +25,38 @@ use crate::kube::client::explain;
 
 /// Time between tries after a failure.
 const RETRY: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPhase {
+    phase: &'static str,
+}
+
+/// How many conflicts are reported.
+#[derive(Clone, Debug)]
+pub struct ConflictMetrics(Family<ByPhase, Gauge>);
+
+impl ConflictMetrics {
+    /// Registers it, at zero. The registry's prefix is `causeway`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self(Family::default());
+        registry.register(
+            "speaker_address_conflicts",
+            "Addresses of pools that somebody else on the segment uses, as any speaker reported, by whether they are announced",
+            metrics.0.clone(),
+        );
+        metrics.set(&BTreeMap::new());
+        metrics
+    }
+
+    /// These are reported now.
+    pub fn set(&self, reported: &BTreeMap<IpAddr, Reported>) {
+        for (phase, label) in [(Phase::Probe, "probe"), (Phase::Announced, "announced")] {
+            let count = reported.values().filter(|r| r.phase == phase).count();
+            self.0.get_or_create(&ByPhase { phase: label }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
 
 /// What was found out about an address.
 #[derive(Debug, Clone, PartialEq, Eq)]

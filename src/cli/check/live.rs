@@ -184,6 +184,16 @@ impl Look<'_> {
         let mut findings = Vec::new();
         let mut objects = OwnObjects::default();
         let mut complete = true;
+        let nodes: Api<types::Node> = Api::all(self.client.clone());
+        match crate::cli::release::pages(&nodes).await {
+            Ok(nodes) => {
+                for node in nodes.into_iter().map(|o| records::node(o, &mut Skipped::default())) {
+                    let addresses = node.addresses.iter().map(|address| (*address, node.name.clone()));
+                    objects.node_addresses.extend(addresses);
+                }
+            }
+            Err(error) => findings.push(unread("Nodes", &error)),
+        }
         for kind in own_kinds() {
             let about = format!("CRD {}.{}", kind.plural, kind.group);
             let api: Api<types::Own> =
@@ -206,6 +216,7 @@ impl Look<'_> {
         if complete {
             objects.objects.sort_by(|a, b| a.object.cmp(&b.object));
             findings.extend(rules::pools(namespace, &objects));
+            findings.extend(rules::conflicts(&objects));
         }
         findings
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use causeway_api::{OwnObjects, names};
+use causeway_api::{OwnObject, OwnObjects, names};
 use causeway_metal::advertisement::L2Advertisement;
-use causeway_metal::kinds::ConfigurationStateStatus;
 use causeway_metal::kinds::configuration_state::ConfigurationResult;
+use causeway_metal::kinds::{AddressConflictSpec, ConfigurationStateStatus, ConflictPhase};
 use causeway_metal::pool::Pools;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -205,6 +205,29 @@ pub fn pools(namespace: &str, objects: &OwnObjects) -> Vec<Finding> {
     findings
 }
 
+/// Addresses that somebody else on the segment uses.
+#[must_use]
+pub fn conflicts(objects: &OwnObjects) -> Vec<Finding> {
+    let of = |object: &OwnObject| {
+        let about = object.object.to_string();
+        let Ok(spec) = serde_json::from_value::<AddressConflictSpec>(object.spec.clone()) else {
+            return Finding::warning(about, "cannot be read: delete it, and the address is tried again");
+        };
+        let station = format!(
+            "{} is used by the station {}, met on {} of {}",
+            spec.address, spec.mac, spec.interface, spec.node
+        );
+        match spec.phase {
+            ConflictPhase::Announced => Finding::error(
+                about,
+                format!("{station}, while it is announced, and defended: take it away there"),
+            ),
+            ConflictPhase::Probe => Finding::warning(about, format!("{station}: it is announced by nobody")),
+        }
+    };
+    objects.of("AddressConflict").map(of).collect()
+}
+
 /// Services that are ours: those that wait, and why.
 #[must_use]
 pub fn services(classes: &ClassRules, services: &[ServiceRecord]) -> Vec<Finding> {
@@ -281,7 +304,7 @@ pub fn webhook(name: &str, service: &str, answered: bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use causeway_api::{Condition, Kind, ObjectRef, OwnObject};
+    use causeway_api::{Condition, Kind, ObjectRef};
     use k8s_openapi::api::coordination::v1::LeaseSpec;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
     use rstest::rstest;
@@ -375,6 +398,27 @@ mod tests {
         let bad = of(vec![pool("a", "192.0.2.0/99"), ad(&[])]);
         assert_eq!(levels(&bad)[0], (Level::Error, "IPAddressPool m/a"));
         assert!(bad[0].message.contains("spec.addresses[0]"), "{bad:?}");
+    }
+
+    #[test]
+    fn conflicts_name_the_station() {
+        let of = |name: &str, phase: &str| {
+            own(
+                "AddressConflict",
+                name,
+                json!({"address": "192.0.2.1", "mac": "02:00:00:00:00:09", "phase": phase, "node": "n1", "interface": "eth0"}),
+            )
+        };
+        let objects = OwnObjects {
+            objects: vec![of("a", "Probe"), of("b", "Announced"), own("AddressConflict", "c", json!({}))],
+            ..OwnObjects::default()
+        };
+        let found = conflicts(&objects);
+        assert_eq!(
+            found.iter().map(|f| f.level).collect::<Vec<_>>(),
+            [Level::Warning, Level::Error, Level::Warning]
+        );
+        assert!(found[1].message.contains("02:00:00:00:00:09, met on eth0 of n1"), "{found:?}");
     }
 
     #[test]

@@ -74,6 +74,7 @@ fn speaker() -> Registry {
     let ours = registry.sub_registry_with_prefix("causeway");
     kubernetes(ours);
     drop(crate::speaker::node::register(ours));
+    drop(crate::speaker::conflicts::ConflictMetrics::register(ours));
     registry
 }
 
