@@ -12,10 +12,12 @@ use support::{Lab, SOON, addresses, condition, has_finalizer};
 
 const READY: &str = "causeway.io/LoadBalancerReady";
 
-/// A pool for the test's own namespace.
+/// A pool for the test's own namespace, and its announcement.
 fn own_pool(lab: &Lab, name: &str, addresses: &str) -> Result<()> {
     lab.apply(&format!(
-        "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: {name}, namespace: metallb-system}}, \
+        "{{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {{name: {name}, namespace: metallb-system}}, \
+         spec: {{ipAddressPools: [{name}]}}}}\n---\n\
+         {{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: {name}, namespace: metallb-system}}, \
          spec: {{serviceAllocation: {{priority: 1, namespaces: [NAMESPACE]}}, addresses: [{addresses}]}}}}"
     ))
 }
@@ -25,7 +27,8 @@ fn from_pool(name: &str) -> String {
 }
 
 fn delete_pool(lab: &Lab, name: &str) -> Result<()> {
-    lab.bed.kubectl(&["-n", "metallb-system", "delete", "ipaddresspool", name]).map(drop)
+    let (pool, announcement) = (format!("ipaddresspool/{name}"), format!("l2advertisement/{name}"));
+    lab.bed.kubectl(&["-n", "metallb-system", "delete", "--ignore-not-found", &pool, &announcement]).map(drop)
 }
 
 #[tokio::test]
