@@ -71,10 +71,16 @@ fn the_next_in_line_takes_over_within_three_intervals(
     fail_over(nodes, addresses, rounds);
 }
 
-#[test]
-#[ignore = "takes half a minute in an optimised build: run it with --release -- --ignored"]
-fn the_next_in_line_takes_over_among_five_hundred() {
-    fail_over(500, 1000, 3);
+#[rstest]
+#[case(100, 300, 10)]
+#[case(500, 1000, 2)]
+#[ignore = "minutes without optimisation: run it with --release -- --ignored"]
+fn the_next_in_line_takes_over_among_hundreds(
+    #[case] nodes: usize,
+    #[case] addresses: usize,
+    #[case] rounds: u64,
+) {
+    fail_over(nodes, addresses, rounds);
 }
 
 #[test]
