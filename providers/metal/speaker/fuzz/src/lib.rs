@@ -1,0 +1,113 @@
+//! What must hold whatever octets come from the network. Each target takes one frame or datagram, and panics where an invariant breaks.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_speaker::l2::{
+    Frame, Kin, MacAddr, Outcome, Probing, Segment, Timing, Verdict, arp as arp_packets, ndp as ndp_packets,
+};
+use causeway_speaker::membership::{Keys, Message};
+use causeway_speaker::moment::Moment;
+use causeway_sys::Addressed;
+use ring::hmac;
+
+/// The interface's own hardware address.
+pub const OURS: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x01]);
+/// Another speaker's.
+pub const PEER: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x02]);
+/// Announced.
+pub const V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// Announced.
+pub const V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+/// Asked for.
+pub const WANTED_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
+/// Asked for.
+pub const WANTED_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
+/// The key of the heartbeats.
+pub const KEY: [u8; 32] = [7; 32];
+
+/// The payload of a frame that says it is ARP, and the frame as an interface takes it.
+pub fn arp(frame: &[u8]) {
+    if let Ok(packet) = arp_packets::parse(frame.get(14..).unwrap_or_default())
+        && packet.operation == arp_packets::Operation::Request
+    {
+        let answer = arp_packets::reply(OURS, &packet);
+        let read = arp_packets::parse(&answer.as_slice()[14..]).expect("our own answer is sound");
+        assert_eq!((read.sender_address, read.target_mac), (packet.target_address, packet.sender_mac));
+    }
+    receive(frame);
+}
+
+/// The same for neighbour discovery.
+pub fn ndp(frame: &[u8]) {
+    if let Ok(packet) = ndp_packets::parse(frame.get(14..).unwrap_or_default()) {
+        assert!(!packet.target.is_multicast());
+        let answer = ndp_packets::reply(OURS, &packet, PEER);
+        let read = ndp_packets::parse(&answer.as_slice()[14..]);
+        // Whoever asks from a group is not answered: see `receive`.
+        assert!(read.is_ok_and(|read| read.target == packet.target) || packet.source.is_multicast());
+    }
+    receive(frame);
+}
+
+fn receive(frame: &[u8]) {
+    let at = |seconds| Moment::after_origin(Duration::from_secs(seconds));
+    let mut segment = Segment::new(OURS, Timing::default(), Probing::default(), 1);
+    segment.set_kin(Arc::new(Kin { stations: HashSet::from([PEER]), complete: true }));
+    let announced = BTreeSet::from([IpAddr::V4(V4), IpAddr::V6(V6)]);
+    segment.announce(&announced, at(0));
+    let wanted = [IpAddr::V4(WANTED_V4), IpAddr::V6(WANTED_V6)];
+    for address in wanted {
+        segment.probe(address, at(0));
+    }
+    for addressed in [
+        Addressed::Host,
+        Addressed::Broadcast,
+        Addressed::Multicast,
+        Addressed::OtherHost,
+        Addressed::Outgoing,
+    ] {
+        match segment.receive(frame, addressed, at(60)) {
+            Verdict::Reply { address, frame: answer } => {
+                assert!(announced.contains(&address));
+                goes_to_one_or_all_nodes(&answer);
+            }
+            Verdict::Defend { address, frames } => {
+                assert!(announced.contains(&address));
+                assert!((1..=2).contains(&frames.iter().count()));
+            }
+            Verdict::Dropped(_) => {}
+        }
+        assert!(announced.iter().all(|address| segment.announces(*address)));
+    }
+    let mut told = 0;
+    while let Some(finding) = segment.next_finding() {
+        told += 1;
+        let (Outcome::InUse(mac) | Outcome::Contested(mac)) = finding.outcome else {
+            panic!("a frame shows nothing to be free")
+        };
+        assert!(mac.is_station() && mac != OURS && mac != PEER);
+        assert!(announced.contains(&finding.address) || wanted.contains(&finding.address));
+    }
+    assert!(told <= 2, "one frame says something about two addresses at most");
+}
+
+fn goes_to_one_or_all_nodes(answer: &Frame) {
+    let octets = answer.as_slice();
+    assert!(octets[0] & 1 == 0 || octets[..6] == [0x33, 0x33, 0, 0, 0, 1], "{octets:02x?}");
+    assert_eq!(octets[6..12], OURS.0);
+}
+
+/// A heartbeat: as it is, and as one who has the key would send it.
+pub fn heartbeat(datagram: &[u8]) {
+    let keys = Keys::new(&[KEY]).expect("long enough");
+    let _forged = Message::decode(datagram, &keys);
+    let mut signed = datagram.to_vec();
+    signed.extend_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &KEY), datagram).as_ref());
+    if let Ok(message) = Message::decode(&signed, &keys) {
+        let again = message.encode(&keys);
+        assert_eq!(Message::decode(&again, &keys).as_ref(), Ok(&message));
+    }
+}
