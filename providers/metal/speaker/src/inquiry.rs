@@ -261,7 +261,9 @@ impl Inquiries {
                 self.fresh.remove(&address);
                 let again = now + self.jitter.scale(self.settings.again, 0.75, 1.25);
                 self.free.insert(address, Free { since: now, again });
-                self.conflicts.remove(&address).map(|_| SpeakerEvent::ConflictResolved { address })
+                // Also a report that cannot be read is no longer true.
+                let conflict = self.conflicts.remove(&address).is_some() || self.reported.contains_key(&address);
+                conflict.then_some(SpeakerEvent::ConflictResolved { address })
             }
             Outcome::InUse(mac) | Outcome::Contested(mac) => {
                 self.asked.remove(&address);

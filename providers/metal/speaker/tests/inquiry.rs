@@ -265,6 +265,16 @@ fn a_conflict_met_ahead_is_told_and_asked_for_again() {
 }
 
 #[test]
+fn a_report_that_cannot_be_read_goes_too() {
+    let mut node = Node::new();
+    let unreadable = Reported { mac: None, phase: Phase::Probe, node: "other".into() };
+    node.inquiries.set_world(BTreeSet::new(), BTreeMap::from([(ip("192.0.2.1"), unreadable)]), at(1));
+    node.inquiries.set_spare(&[decision("192.0.2.1", Interfaces::Only(["eth0".into()].into()))], &ports(), at(1));
+    assert_eq!(node.inquiries.questions(at(1)), [(2, ip("192.0.2.1"))]);
+    assert!(matches!(node.free(2, "192.0.2.1", at(2)), Some(SpeakerEvent::ConflictResolved { .. })));
+}
+
+#[test]
 fn reports_about_addresses_of_no_pool_are_removed_by_their_author_or_in_his_place() {
     let mut node = Node::new();
     node.inquiries.set_world(BTreeSet::new(), reported("198.51.100.1", Phase::Probe), at(1));

@@ -28,81 +28,107 @@ pub fn index() -> u32 {
 
 /// Asks once from the namespace's eth0: the MAC that answers within 200 ms.
 pub fn one(namespace: &str, vip: &str) -> Option<String> {
-    let out = run(namespace, &[&this_program(), "ask", vip, "1"]);
+    let out = run(namespace, &[&this_program(), "ask", vip]);
     let word = out.trim();
     (word != "silence").then(|| word.to_owned())
 }
 
-/// The process: `ask ADDRESS COUNT`. Asked once, prints the MAC; asked more often, the distribution of the time to the answer.
+/// The process: `ask ADDRESS`: prints the MAC that answers.
 pub fn ask(arguments: &[String]) {
     let target: Ipv4Addr = arguments[0].parse().expect("an address");
-    let count: usize = arguments[1].parse().expect("a number");
-    let own = own_mac();
-    let from = Ipv4Addr::new(10, 77, 0, 9);
-    let request = arp::request(own, from, MacAddr::BROADCAST, target);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let socket = PacketSocket::open(index(), Traffic::Arp).expect("a packet socket (needs root)");
-        let mut buffer = [0u8; 256];
-        let (mut times, mut lost, mut mac) = (Vec::with_capacity(count), 0, None);
-        for _ in 0..count {
-            let start = Instant::now();
-            socket.send(request.as_slice()).await.expect("sent");
-            let answer = async {
-                loop {
-                    let received = socket.receive(&mut buffer).await.expect("received");
-                    if let Ok(packet) = arp::parse(&buffer[14..received.length])
-                        && packet.operation == arp::Operation::Reply
-                        && packet.sender_address == target
-                        && packet.target_mac == own
-                    {
-                        return packet.sender_mac;
-                    }
-                }
-            };
-            match tokio::time::timeout(Duration::from_millis(200), answer).await {
-                Ok(sender) => {
-                    times.push(start.elapsed());
-                    mac = Some(sender);
-                }
-                Err(_) => lost += 1,
-            }
-        }
-        if count == 1 {
-            println!("{}", mac.map_or_else(|| "silence".to_owned(), |mac| mac.to_string()));
-            return;
-        }
-        times.sort_unstable();
-        let at = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
-        println!("p50 {:?}, p99 {:?}, p99.9 {:?}, lost {lost} of {count}", at(0.5), at(0.99), at(0.999));
+    runtime().block_on(async {
+        let answer = Asker::new().ask(target).await;
+        println!("{}", answer.map_or_else(|| "silence".to_owned(), |(mac, _)| mac.to_string()));
     });
 }
 
-/// The process: prints every announcement that is heard unasked: address, operation, MAC.
+/// The process: `compare COUNT ADDRESS ADDRESS`: asks for one and the other in turn, so that both meet the same conditions; prints for each the time to the answer in
+/// microseconds: median, 99th and 99.9th percentile, and how many came not at all.
+pub fn compare(arguments: &[String]) {
+    let count: usize = arguments[0].parse().expect("a number");
+    let targets: Vec<Ipv4Addr> = arguments[1..].iter().map(|text| text.parse().expect("an address")).collect();
+    runtime().block_on(async {
+        let mut asker = Asker::new();
+        let mut times = vec![Vec::with_capacity(count); targets.len()];
+        for _ in 0..count {
+            for (target, times) in targets.iter().zip(&mut times) {
+                times.extend(asker.ask(*target).await.map(|(_, time)| time.as_secs_f64() * 1e6));
+            }
+        }
+        for mut times in times {
+            let lost = count - times.len();
+            times.sort_unstable_by(f64::total_cmp);
+            let at = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
+            println!("{:.2} {:.2} {:.2} {lost}", at(0.5), at(0.99), at(0.999));
+        }
+    });
+}
+
+/// A runtime of one thread.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Asks by ARP from the namespace's eth0.
+struct Asker {
+    own: MacAddr,
+    socket: PacketSocket,
+}
+
+impl Asker {
+    fn new() -> Self {
+        let socket = PacketSocket::open(index(), Traffic::Arp).expect("a packet socket (needs root)");
+        Asker { own: own_mac(), socket }
+    }
+
+    /// Who answers within 200 ms, and after how long.
+    async fn ask(&mut self, target: Ipv4Addr) -> Option<(MacAddr, Duration)> {
+        let mut buffer = [0u8; 256];
+        let request = arp::request(self.own, Ipv4Addr::new(10, 77, 0, 9), MacAddr::BROADCAST, target);
+        let start = Instant::now();
+        self.socket.send(request.as_slice()).await.expect("sent");
+        let answer = async {
+            loop {
+                let received = self.socket.receive(&mut buffer).await.expect("received");
+                if let Ok(packet) = arp::parse(&buffer[14..received.length])
+                    && packet.operation == arp::Operation::Reply
+                    && packet.sender_address == target
+                    && packet.target_mac == self.own
+                {
+                    return (packet.sender_mac, start.elapsed());
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(200), answer).await.ok()
+    }
+}
+
+/// The process: prints every announcement that is heard unasked, and every probe: address, operation, MAC.
 pub fn listen(_arguments: &[String]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let socket = PacketSocket::open(index(), Traffic::Arp).expect("a packet socket (needs root)");
         println!("ready");
         let mut buffer = [0u8; 256];
         loop {
             let received = socket.receive(&mut buffer).await.expect("received");
             let Ok(packet) = arp::parse(&buffer[14..received.length]) else { continue };
-            if packet.sender_address == packet.target_address && buffer[..6] == [0xff; 6] {
-                let operation = if packet.operation == arp::Operation::Request { 1 } else { 2 };
-                // The reader may have gone.
-                if writeln!(std::io::stdout(), "{} {operation} {}", packet.sender_address, packet.sender_mac)
-                    .is_err()
-                {
-                    return;
-                }
+            let operation = match packet.operation {
+                _ if buffer[..6] != [0xff; 6] => continue,
+                arp::Operation::Request if packet.sender_address.is_unspecified() => "probe",
+                _ if packet.sender_address != packet.target_address => continue,
+                arp::Operation::Request => "1",
+                arp::Operation::Reply => "2",
+            };
+            // The reader may have gone.
+            if writeln!(std::io::stdout(), "{} {operation} {}", packet.target_address, packet.sender_mac).is_err() {
+                return;
             }
         }
     });
 }
 
-/// What was announced: address, operation, MAC.
-type Said = (String, String, String);
+/// What was announced or asked for: address, operation, MAC.
+pub type Said = (String, String, String);
 
 /// A listening process.
 pub struct Listener {

@@ -1,5 +1,6 @@
 //! Somebody else has the address: a kernel that really has it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,40 @@ pub fn before_first_use(bed: &Bed) {
     println!(
         "ok: strangers met after {met:?}, free addresses announced after {announced:?}; announced when let go"
     );
+}
+
+/// The addresses that are given next are asked for before; so their first use does not wait.
+pub fn ahead(bed: &Bed) {
+    let mut listener = asker::start_listening(&bed.client());
+    let vips = ["10.77.0.100", "10.77.0.101"];
+    let mut one = Speaker::start(bed, "n1", &vips);
+    let mut two = Speaker::start(bed, "n2", &vips);
+    // Eight of them, three times each.
+    let next: Vec<String> = (102..110).map(|last| format!("10.77.0.{last}")).collect();
+    let probes = |said: &[asker::Said], vip: &str| said.iter().filter(|(of, kind, _)| of == vip && kind == "probe").count();
+    let said = listener.wait_for(Duration::from_secs(15), |said| next.iter().all(|vip| probes(said, vip) >= 3));
+    for vip in &next {
+        let askers: BTreeSet<&str> = said.iter().filter(|(of, _, _)| of == vip).map(|(_, _, mac)| mac.as_str()).collect();
+        assert_eq!(askers.len(), 1, "{vip} is asked for by the node that would have it");
+    }
+    assert_eq!(probes(said, "10.77.0.110"), 0, "no more than that");
+    // The end of the time of the last question shows only in what follows: try the addresses one after the other.
+    let mut times = Vec::new();
+    let mut given: Vec<&str> = vips.to_vec();
+    for vip in &next {
+        given.push(vip);
+        one.give(&given);
+        two.give(&given);
+        let time = wait_until("announced", Duration::from_secs(3), || {
+            one.announced().contains(vip) || two.announced().contains(vip)
+        });
+        times.push(time);
+    }
+    times.sort_unstable();
+    assert!(times[4] < Duration::from_millis(150), "not asked for first: {times:?}");
+    one.terminate();
+    two.terminate();
+    println!("ok: free addresses are asked for ahead; first use takes {:?} (median), {:?} (worst)", times[4], times[7]);
 }
 
 /// Who claims an announced address is noticed, told and answered at once, and asked until he is gone.

@@ -3,8 +3,8 @@
 //! Needs root (CAP_NET_ADMIN, CAP_SYS_ADMIN) and `ip` of iproute2; `arping` serves as an independent asker. Two nodes and a client hang on a bridge in a
 //! namespace of its own. This program is its own speaker: it starts itself in a node's namespace.
 //!
-//! `cargo test -p causeway-speaker --features bed --test bed`; with `LATENCY=1` it also compares ARP answers with the kernel's (meaningful only with
-//! `--profile bench`).
+//! `cargo test -p causeway-speaker --features bed --test bed`; with `LATENCY=1` it also compares ARP answers with the kernel's, with
+//! `LATENCY=only` it does nothing else (meaningful only with `--profile bench`).
 
 mod asker;
 mod conflicts;
@@ -25,6 +25,7 @@ fn main() {
     match arguments.get(1).map(String::as_str) {
         Some("speak") => speaker::speak(&arguments[2..]),
         Some("ask") => asker::ask(&arguments[2..]),
+        Some("compare") => asker::compare(&arguments[2..]),
         Some("listen") => asker::listen(&arguments[2..]),
         Some("solicit") => neighbours::solicit(&arguments[2..]),
         _ => scenarios(),
@@ -33,19 +34,24 @@ fn main() {
 
 fn scenarios() {
     let bed = Bed::new();
+    let only = std::env::var_os("LATENCY").is_some_and(|value| value == "only");
+    if only {
+        return latency(&bed);
+    }
     answers_and_announcements(&bed);
     new_interface(&bed);
     fail_over(&bed);
     hand_over(&bed);
     neighbours::kernel_as_peer(&bed);
     neighbours::no_ipv6_on_the_node(&bed);
+    conflicts::ahead(&bed);
     conflicts::before_first_use(&bed);
     conflicts::while_announced(&bed);
     if std::env::var_os("LATENCY").is_some() {
         latency(&bed);
     }
     // The harness's own last words; a scenario that fails has panicked before.
-    println!("\n8 passed, 0 failed");
+    println!("\n9 passed, 0 failed");
 }
 
 /// Whoever answers for an address, as the client sees it.
@@ -174,12 +180,31 @@ fn hand_over(bed: &Bed) {
     two.terminate();
 }
 
+/// ARP answers beside the kernel's own, in one run. Prints the row `arp-latency` of the bench suite as JSON.
 fn latency(bed: &Bed) {
     let one = Speaker::start(bed, "n1", &VIPS[..1]);
     wait_until("announced", Duration::from_secs(10), || holder(bed, VIPS[0]).is_some());
-    for (who, address) in [("kernel", bed.address("n1")), ("speaker", VIPS[0].to_owned())] {
-        let out = segment::run(&bed.client(), &[&segment::this_program(), "ask", &address, "20000"]);
-        println!("latency of the {who}: {}", out.trim());
+    let out = segment::run(
+        &bed.client(),
+        &[&segment::this_program(), "compare", "20000", &bed.address("n1"), VIPS[0]],
+    );
+    let numbers: Vec<Vec<f64>> = out
+        .lines()
+        .map(|line| line.split(' ').map(|word| word.parse().expect("a number")).collect())
+        .collect();
+    let [kernel, speaker] = &numbers[..] else { panic!("{out}") };
+    for (who, numbers) in [("kernel", kernel), ("speaker", speaker)] {
+        let [p50, p99, p999, lost] = numbers[..] else { panic!("{out}") };
+        println!("ARP answer of the {who}: p50 {p50} us, p99 {p99} us, p99.9 {p999} us, {lost} of 20000 lost");
     }
+    let (p50, p99) = (speaker[0] / kernel[0], speaker[1] / kernel[1]);
+    let pass = p50 <= 3.0 && p99 <= 6.0;
+    println!(
+        "{}",
+        serde_json::json!({
+            "id": "arp-latency", "what": "ARP answer over the kernel's own, same run", "value": {"p50": p50, "p99": p99},
+            "unit": "times", "goal": "<= 3, <= 6", "pass": pass,
+        })
+    );
     one.terminate();
 }

@@ -26,8 +26,7 @@ pub fn solicit(arguments: &[String]) {
         "probe" => ndp::probe(own, target),
         other => panic!("{other}"),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    asker::runtime().block_on(async {
         let socket = PacketSocket::open(asker::index(), Traffic::NeighborDiscovery)
             .expect("a packet socket (needs root)");
         socket.join(ndp::group_mac(ndp::ALL_NODES).0).expect("joined");
