@@ -262,7 +262,8 @@ impl Inquiries {
                 let again = now + self.jitter.scale(self.settings.again, 0.75, 1.25);
                 self.free.insert(address, Free { since: now, again });
                 // Also a report that cannot be read is no longer true.
-                let conflict = self.conflicts.remove(&address).is_some() || self.reported.contains_key(&address);
+                let conflict =
+                    self.conflicts.remove(&address).is_some() || self.reported.contains_key(&address);
                 conflict.then_some(SpeakerEvent::ConflictResolved { address })
             }
             Outcome::InUse(mac) | Outcome::Contested(mac) => {

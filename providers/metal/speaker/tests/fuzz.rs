@@ -3,6 +3,7 @@
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -99,9 +100,15 @@ fn seal(frame: &mut [u8]) {
 /// The seeds are what hosts and we ourselves say; written anew with `WRITE_SEEDS=1`, for instance when the heartbeat changes.
 #[test]
 fn seeds_are_what_is_said() {
+    use causeway_metal::fleet::{Statement, Unfit, Uplink};
     use causeway_speaker::l2::{MacAddr, arp, ndp};
-    use causeway_speaker::membership::{Keys, Message, State};
-    use targets::{KEY, OURS, PEER, V4, V6, WANTED_V4, WANTED_V6};
+    use causeway_speaker::membership::{Input, Outputs};
+    use causeway_speaker::moment::Moment;
+    use targets::{OURS, PEER, V4, V6, WANTED_V4, WANTED_V6};
+
+    fn sends(outputs: Outputs) -> impl Iterator<Item = Vec<u8>> {
+        outputs.sends.into_iter().map(|send| send.octets)
+    }
 
     let asker = MacAddr([2, 0, 0, 0, 0, 0x99]);
     let asker_v6 = "fe80::99".parse().expect("an address");
@@ -120,38 +127,45 @@ fn seeds_are_what_is_said() {
         ("probe-wanted", ndp::probe(asker, WANTED_V6)),
         ("claim", ndp::unsolicited(asker, V6)),
     ];
-    let keys = Keys::new(&[KEY]).expect("long enough");
-    let beat = |state, sender| Message {
-        state,
-        hears_receiver: true,
-        boot: 1,
-        sequence: 2,
-        heard_boot: 3,
-        heard_sequence: 4,
-        interval_ms: 100,
-        cluster: "c",
-        sender,
-        receiver: "n2",
+    // What n1 says to the first heartbeat of n2: that it hears it, what it announces, and its farewell.
+    let (_, first) = targets::speaker();
+    let (mut n1, greeting) = targets::begin("n1", 1);
+    let statement = Statement {
+        holds: BTreeMap::from([(V4.into(), 1), (V6.into(), 7)]),
+        uplinks: Some(vec![Uplink {
+            name: "eth0".into(),
+            mac: PEER.0,
+            networks: vec![
+                "192.0.2.1/24".parse().expect("a network"),
+                "fe80::1/64".parse().expect("a network"),
+            ],
+        }]),
+        unfit: [Unfit::Drained].into(),
     };
+    let mut said = greeting;
+    let at = |milliseconds| Moment::after_origin(Duration::from_millis(milliseconds));
+    for octets in &first {
+        said.extend(sends(n1.handle(Input::Datagram(octets), at(1))));
+    }
+    said.extend(sends(n1.handle(Input::Say(statement), at(2))));
+    said.extend(sends(n1.handle(Input::Tick, at(1_500))));
+    said.extend(sends(n1.handle(Input::Leave, at(1_600))));
     // Without the tag, which the target appends.
-    let unsigned = |message: Message<'_>| {
-        let mut octets = message.encode(&keys);
-        octets.truncate(octets.len() - 32);
-        octets
-    };
-    let beats = [
-        ("joining", unsigned(beat(State::Joining, "n1"))),
-        ("alive", unsigned(beat(State::Alive, "a-node.example.org"))),
-        ("leaving", unsigned(beat(State::Leaving, "n1"))),
-    ];
+    let beats: Vec<(String, Vec<u8>)> = (0..)
+        .zip(said)
+        .map(|(number, octets): (u32, Vec<u8>)| {
+            (format!("said-{number}"), octets[..octets.len() - 32].to_vec())
+        })
+        .collect();
+    assert!(beats.len() >= 3, "{}", beats.len());
     let frames = |target: &'static str, frames: Vec<(&'static str, causeway_speaker::l2::Frame)>| {
-        frames.into_iter().map(move |(name, frame)| (target, name, frame.as_slice().to_vec()))
+        frames.into_iter().map(move |(name, frame)| (target, name.to_owned(), frame.as_slice().to_vec()))
     };
     let all = frames("arp", arps.to_vec())
         .chain(frames("ndp", ndps.to_vec()))
         .chain(beats.into_iter().map(|(name, octets)| ("heartbeat", name, octets)));
     for (target, name, octets) in all {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target).join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target).join(&name);
         if std::env::var_os("WRITE_SEEDS").is_some() {
             fs::write(&path, &octets).expect("written");
         }

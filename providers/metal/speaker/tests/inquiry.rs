@@ -269,7 +269,11 @@ fn a_report_that_cannot_be_read_goes_too() {
     let mut node = Node::new();
     let unreadable = Reported { mac: None, phase: Phase::Probe, node: "other".into() };
     node.inquiries.set_world(BTreeSet::new(), BTreeMap::from([(ip("192.0.2.1"), unreadable)]), at(1));
-    node.inquiries.set_spare(&[decision("192.0.2.1", Interfaces::Only(["eth0".into()].into()))], &ports(), at(1));
+    node.inquiries.set_spare(
+        &[decision("192.0.2.1", Interfaces::Only(["eth0".into()].into()))],
+        &ports(),
+        at(1),
+    );
     assert_eq!(node.inquiries.questions(at(1)), [(2, ip("192.0.2.1"))]);
     assert!(matches!(node.free(2, "192.0.2.1", at(2)), Some(SpeakerEvent::ConflictResolved { .. })));
 }

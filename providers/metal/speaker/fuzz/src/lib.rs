@@ -1,14 +1,14 @@
 //! What must hold whatever octets come from the network. Each target takes one frame or datagram, and panics where an invariant breaks.
 
-use std::collections::{BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_speaker::l2::{
     Frame, Kin, MacAddr, Outcome, Probing, Segment, Timing, Verdict, arp as arp_packets, ndp as ndp_packets,
 };
-use causeway_speaker::membership::{Keys, Message};
+use causeway_speaker::membership::{Input, Keys, Membership, Message, Settings};
 use causeway_speaker::moment::Moment;
 use causeway_sys::Addressed;
 use ring::hmac;
@@ -100,14 +100,51 @@ fn goes_to_one_or_all_nodes(answer: &Frame) {
     assert_eq!(octets[6..12], OURS.0);
 }
 
-/// A heartbeat: as it is, and as one who has the key would send it.
+/// The speaker of node `n2`, which has just sent its first heartbeats to `n1`; and these.
+pub fn speaker() -> (Membership, Vec<Vec<u8>>) {
+    begin("n2", 3)
+}
+
+/// A speaker that begins to send heartbeats in a cluster of `n1` and `n2`.
+pub fn begin(node: &str, boot: u64) -> (Membership, Vec<Vec<u8>>) {
+    let settings = Settings {
+        cluster: "c".into(),
+        node: node.into(),
+        boot,
+        interval: Duration::from_millis(100),
+        slow: Duration::from_secs(1),
+        misses: 3,
+    };
+    let keys = Keys::new(&[KEY]).expect("long enough");
+    let mut membership = Membership::new(settings, keys, Moment::default());
+    let peers: BTreeMap<String, Option<SocketAddr>> = [("n1", [192, 0, 2, 1]), ("n2", [192, 0, 2, 2])]
+        .map(|(name, ip)| (name.to_owned(), Some((ip, 7947).into())))
+        .into();
+    let mut sent = Vec::new();
+    for input in [Input::Peers(&peers), Input::Ready, Input::Tick] {
+        sent.extend(membership.handle(input, Moment::default()).sends.into_iter().map(|send| send.octets));
+    }
+    (membership, sent)
+}
+
+/// A heartbeat without its tag: as it is, and as one who has the key would send it.
 pub fn heartbeat(datagram: &[u8]) {
     let keys = Keys::new(&[KEY]).expect("long enough");
     let _forged = Message::decode(datagram, &keys);
     let mut signed = datagram.to_vec();
     signed.extend_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &KEY), datagram).as_ref());
-    if let Ok(message) = Message::decode(&signed, &keys) {
+    let decoded = Message::decode(&signed, &keys);
+    if let Ok(message) = &decoded {
         let again = message.encode(&keys);
-        assert_eq!(Message::decode(&again, &keys).as_ref(), Ok(&message));
+        assert_eq!(Message::decode(&again, &keys).as_ref(), Ok(message));
     }
+    let (mut speaker, _) = speaker();
+    let now = Moment::after_origin(Duration::from_millis(10));
+    let first = speaker.handle(Input::Datagram(&signed), now);
+    assert!(decoded.is_ok() || first.ignored.is_some());
+    // The same again is an echo, or was refused for another reason before.
+    assert!(speaker.handle(Input::Datagram(&signed), now).ignored.is_some());
+    let fleet = speaker.fleet();
+    assert!(fleet.statements.keys().all(|node| node == "n1" || node == "n2"));
+    assert!(speaker.next_deadline().is_some());
 }

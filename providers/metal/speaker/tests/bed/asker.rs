@@ -46,7 +46,8 @@ pub fn ask(arguments: &[String]) {
 /// microseconds: median, 99th and 99.9th percentile, and how many came not at all.
 pub fn compare(arguments: &[String]) {
     let count: usize = arguments[0].parse().expect("a number");
-    let targets: Vec<Ipv4Addr> = arguments[1..].iter().map(|text| text.parse().expect("an address")).collect();
+    let targets: Vec<Ipv4Addr> =
+        arguments[1..].iter().map(|text| text.parse().expect("an address")).collect();
     runtime().block_on(async {
         let mut asker = Asker::new();
         let mut times = vec![Vec::with_capacity(count); targets.len()];
@@ -120,7 +121,9 @@ pub fn listen(_arguments: &[String]) {
                 arp::Operation::Reply => "2",
             };
             // The reader may have gone.
-            if writeln!(std::io::stdout(), "{} {operation} {}", packet.target_address, packet.sender_mac).is_err() {
+            if writeln!(std::io::stdout(), "{} {operation} {}", packet.target_address, packet.sender_mac)
+                .is_err()
+            {
                 return;
             }
         }

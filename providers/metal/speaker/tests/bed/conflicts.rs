@@ -58,10 +58,14 @@ pub fn ahead(bed: &Bed) {
     let mut two = Speaker::start(bed, "n2", &vips);
     // Eight of them, three times each.
     let next: Vec<String> = (102..110).map(|last| format!("10.77.0.{last}")).collect();
-    let probes = |said: &[asker::Said], vip: &str| said.iter().filter(|(of, kind, _)| of == vip && kind == "probe").count();
-    let said = listener.wait_for(Duration::from_secs(15), |said| next.iter().all(|vip| probes(said, vip) >= 3));
+    let probes = |said: &[asker::Said], vip: &str| {
+        said.iter().filter(|(of, kind, _)| of == vip && kind == "probe").count()
+    };
+    let said =
+        listener.wait_for(Duration::from_secs(15), |said| next.iter().all(|vip| probes(said, vip) >= 3));
     for vip in &next {
-        let askers: BTreeSet<&str> = said.iter().filter(|(of, _, _)| of == vip).map(|(_, _, mac)| mac.as_str()).collect();
+        let askers: BTreeSet<&str> =
+            said.iter().filter(|(of, _, _)| of == vip).map(|(_, _, mac)| mac.as_str()).collect();
         assert_eq!(askers.len(), 1, "{vip} is asked for by the node that would have it");
     }
     assert_eq!(probes(said, "10.77.0.110"), 0, "no more than that");
@@ -81,7 +85,10 @@ pub fn ahead(bed: &Bed) {
     assert!(times[4] < Duration::from_millis(150), "not asked for first: {times:?}");
     one.terminate();
     two.terminate();
-    println!("ok: free addresses are asked for ahead; first use takes {:?} (median), {:?} (worst)", times[4], times[7]);
+    println!(
+        "ok: free addresses are asked for ahead; first use takes {:?} (median), {:?} (worst)",
+        times[4], times[7]
+    );
 }
 
 /// Who claims an announced address is noticed, told and answered at once, and asked until he is gone.

@@ -195,7 +195,9 @@ fn latency(bed: &Bed) {
     let [kernel, speaker] = &numbers[..] else { panic!("{out}") };
     for (who, numbers) in [("kernel", kernel), ("speaker", speaker)] {
         let [p50, p99, p999, lost] = numbers[..] else { panic!("{out}") };
-        println!("ARP answer of the {who}: p50 {p50} us, p99 {p99} us, p99.9 {p999} us, {lost} of 20000 lost");
+        println!(
+            "ARP answer of the {who}: p50 {p50} us, p99 {p99} us, p99.9 {p999} us, {lost} of 20000 lost"
+        );
     }
     let (p50, p99) = (speaker[0] / kernel[0], speaker[1] / kernel[1]);
     let pass = p50 <= 3.0 && p99 <= 6.0;
