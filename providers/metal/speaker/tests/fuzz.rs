@@ -28,7 +28,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
         })
         .collect();
     seeds.sort();
-    assert!(seeds.len() >= 3, "{} holds seeds", folder.display());
+    assert!(seeds.len() >= 2, "{} holds seeds", folder.display());
     seeds
 }
 
@@ -72,7 +72,7 @@ fn nothing_that_comes_from_the_network_breaks_it(#[case] target: &str, #[case] r
         let mut octets = seeds[(dice.bits() % seeds.len() as u64) as usize].1.clone();
         mutate(&mut octets, &seeds, &mut dice);
         // In most tries with a checksum that fits, or nothing would get past it.
-        if target == "ndp" && octets.len() >= 62 && dice.bits() % 4 != 0 {
+        if target == "ndp" && octets.len() >= 62 && !dice.bits().is_multiple_of(4) {
             seal(&mut octets);
         }
         run(&octets);
@@ -127,9 +127,8 @@ fn seeds_are_what_is_said() {
         ("probe-wanted", ndp::probe(asker, WANTED_V6)),
         ("claim", ndp::unsolicited(asker, V6)),
     ];
-    // What n1 says to the first heartbeat of n2: that it hears it, what it announces, and its farewell.
-    let (_, first) = targets::speaker();
-    let (mut n1, greeting) = targets::begin("n1", 1);
+    // What n1 says to n2: that it lives, what it announces, and its farewell.
+    let [mut n1, _] = targets::acquainted();
     let statement = Statement {
         holds: BTreeMap::from([(V4.into(), 1), (V6.into(), 7)]),
         uplinks: Some(vec![Uplink {
@@ -142,14 +141,11 @@ fn seeds_are_what_is_said() {
         }]),
         unfit: [Unfit::Drained].into(),
     };
-    let mut said = greeting;
-    let at = |milliseconds| Moment::after_origin(Duration::from_millis(milliseconds));
-    for octets in &first {
-        said.extend(sends(n1.handle(Input::Datagram(octets), at(1))));
-    }
-    said.extend(sends(n1.handle(Input::Say(statement), at(2))));
-    said.extend(sends(n1.handle(Input::Tick, at(1_500))));
-    said.extend(sends(n1.handle(Input::Leave, at(1_600))));
+    let after =
+        |milliseconds| Moment::after_origin(targets::ACQUAINTED + Duration::from_millis(milliseconds));
+    let mut said: Vec<Vec<u8>> = sends(n1.handle(Input::Say(statement), after(0))).collect();
+    said.extend(sends(n1.handle(Input::Tick, after(1))));
+    said.extend(sends(n1.handle(Input::Leave, after(2))));
     // Without the tag, which the target appends.
     let beats: Vec<(String, Vec<u8>)> = (0..)
         .zip(said)
@@ -157,7 +153,7 @@ fn seeds_are_what_is_said() {
             (format!("said-{number}"), octets[..octets.len() - 32].to_vec())
         })
         .collect();
-    assert!(beats.len() >= 3, "{}", beats.len());
+    assert!(beats.iter().any(|(_, octets)| octets.len() > 100), "one carries the statement");
     let frames = |target: &'static str, frames: Vec<(&'static str, causeway_speaker::l2::Frame)>| {
         frames.into_iter().map(move |(name, frame)| (target, name.to_owned(), frame.as_slice().to_vec()))
     };

@@ -61,7 +61,8 @@ impl Speaker {
 
     /// When [`Self::ask`] is due.
     pub(super) fn asking_deadline(&self) -> Option<Moment> {
-        let look = (self.look && self.inquiries.enabled()).then(|| self.looked.map_or(now(), |at| at + LOOK));
+        let look = (self.look && self.inquiries.enabled())
+            .then(|| self.looked.map_or(Moment::default(), |at| at + LOOK));
         look.into_iter().chain(self.inquiries.next_deadline()).min()
     }
 
