@@ -318,13 +318,8 @@ async fn service_selectors_choose_services_and_a_shared_address_shuns_them() {
         let shares = "labels: {tier: gold}, annotations: {metallb.io/allow-shared-ip: one}";
         let shared = scene.service("shared", &[1, 2, 3], shares, "").await?;
         scene.silent(shared).await?;
-        scene
-            .lab
-            .until_service("shared", "said to be unannounced", |s| {
-                format!("{:?}", s.status).contains("serviceSelectors")
-            })
-            .await
-            .map(drop)
+        let service = (scene.lab.namespace.as_str(), "Service", "shared");
+        scene.lab.event(service, "NotAnnounced", &["serviceSelectors"]).await.map(drop)
     })
     .await;
 }
@@ -367,6 +362,8 @@ async fn preferred_nodes_come_first_and_weights_add_up() {
         let fell_back = scene.from(address, &[1, 3]).await;
         scene.label(2, &format!("{EXCLUDE}-"))?;
         fell_back?;
+        // A better preference counts more than who has the address.
+        scene.from(address, &[2]).await?;
         // Weights of two advertisements add up; nodeSelectors stay a condition.
         scene.advertise("-b", &prefer(3, 30))?;
         scene.advertise("-c", &prefer(3, 30))?;

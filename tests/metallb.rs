@@ -198,12 +198,12 @@ async fn walk(bed: &Bed) -> Result<()> {
     ensure!(changes(&causeway(bed, &offline)?)?.is_empty(), "{:?}", changes(&causeway(bed, &offline)?)?);
     // A difference is seen, and said with its reason.
     let node = &by_metallb["cluster"];
-    let yaml = std::fs::read_to_string(file.path())?;
-    let label = format!("kubernetes.io/hostname: {node}\n");
-    ensure!(yaml.contains(&label), "no node {node} in the file");
-    let indent = "      ";
-    let more = format!("{label}{indent}node.kubernetes.io/exclude-from-external-load-balancers: \"\"\n");
-    std::fs::write(file.path(), yaml.replacen(&label, &more, 1))?;
+    let mut list: Value = serde_json::from_str(&bed.kubectl(&["get", kinds, "-A", "-o", "json"])?)?;
+    let items = list["items"].as_array_mut().context("no items")?;
+    let found = items.iter_mut().find(|o| o["kind"] == "Node" && o["metadata"]["name"] == **node);
+    let found = found.with_context(|| format!("no {node}"))?;
+    found["metadata"]["labels"]["node.kubernetes.io/exclude-from-external-load-balancers"] = "".into();
+    std::fs::write(file.path(), list.to_string())?;
     let differs = changes(&causeway(bed, &offline)?)?;
     let expected = format!("announce {} from ", v4("cluster")?);
     let why = format!("instead of {node}: the Node is labelled");
@@ -312,6 +312,6 @@ async fn from_metallb_and_back_without_losing_an_address_or_a_request() {
     };
     if let Err(error) = walk(&bed).await {
         let services = bed.kubectl(&["get", "services,pods", "-A", "-o", "wide"]).unwrap_or_default();
-        panic!("{error:#}\n{services}\n{}\n{}", metallb::logs(&bed), support::causeway_logs(&bed));
+        panic!("{error:#}\n{services}\n{}\n{}\n{error:#}", metallb::logs(&bed), support::causeway_logs(&bed));
     }
 }
