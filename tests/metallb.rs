@@ -141,6 +141,10 @@ fn versions(bed: &Bed) -> Result<BTreeMap<String, String>> {
     for kind in ["services", "servicel2statuses.metallb.io", "ipaddresspools.metallb.io"] {
         for object in objects(bed, &["-A", kind])? {
             let meta = &object["metadata"];
+            // Where Causeway itself is installed.
+            if meta["namespace"] == "kube-system" {
+                continue;
+            }
             all.insert(
                 format!("{kind} {}/{}", meta["namespace"], meta["name"]),
                 meta["resourceVersion"].to_string(),
