@@ -134,12 +134,12 @@ async fn a_late_write_of_a_former_leader_is_known_before_anything_is_given() {
     let engine = boot(&cluster, Fence::new(gate.clone()));
     until("listed", || engine.missing().is_empty()).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    // The former leader's write arrives: the address that the new one would give first.
-    cluster.edit("ns", "given", |s| s.ingress = vec![point("192.0.2.0")]);
+    // The former leader's write arrives: the address that the new one would give to the other.
+    cluster.edit("ns", "given", |s| s.ingress = vec![point("192.0.2.1")]);
     gate.0.store(true, Ordering::SeqCst);
     until("an address", || address(&cluster, "waits").is_some()).await;
-    assert_eq!(address(&cluster, "waits"), Some(ip("192.0.2.1")));
-    assert_eq!(address(&cluster, "given"), Some(ip("192.0.2.0")));
+    assert_eq!(address(&cluster, "waits"), Some(ip("192.0.2.0")));
+    assert_eq!(address(&cluster, "given"), Some(ip("192.0.2.1")));
 }
 
 #[tokio::test(start_paused = true)]
