@@ -18,7 +18,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use causeway_bed::{Bed, Signal, process, wait};
+use causeway_bed::process::Memory;
+use causeway_bed::{Bed, Signal, metallb, process, wait};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, ListParams, PostParams};
@@ -301,25 +302,33 @@ async fn drain(lab: &Lab, target: SocketAddr, report: &mut Report) -> Result<()>
     Ok(())
 }
 
-async fn many(lab: &Lab) -> Result<Vec<SocketAddr>> {
-    let begin = Instant::now();
+async fn create_many(services: &Api<Service>) -> Result<()> {
     stream::iter(0..MANY)
         .map(|i| async move {
-            lab.services.create(&PostParams::default(), &service(&format!("many-{i}"))?).await?;
+            services.create(&PostParams::default(), &service(&format!("many-{i}"))?).await?;
             anyhow::Ok(())
         })
         .buffer_unordered(16)
-        .try_collect::<()>()
-        .await?;
-    let targets = wait::until("all Services to have their address", PATIENCE, async || {
-        let list = lab.services.list(&ListParams::default()).await?;
-        let of_many =
-            list.items.iter().filter(|s| s.metadata.name.as_deref().is_some_and(|n| n.starts_with("many-")));
-        let found: Vec<Ipv4Addr> = of_many.flat_map(support::addresses).collect();
+        .try_collect()
+        .await
+}
+
+/// Waits until all of them have their address.
+async fn many_addresses(services: &Api<Service>) -> Result<Vec<SocketAddr>> {
+    wait::until("all Services to have their address", PATIENCE, async || {
+        let list = services.list(&ListParams::default()).await?;
+        let is_one = |s: &&Service| s.metadata.name.as_deref().is_some_and(|name| name.starts_with("many-"));
+        let found: Vec<Ipv4Addr> = list.items.iter().filter(is_one).flat_map(support::addresses).collect();
         ensure!(found.len() == MANY, "{} of {MANY}", found.len());
-        Ok(found.into_iter().map(|address| SocketAddr::from((address, 80))).collect::<Vec<_>>())
+        Ok(found.into_iter().map(|address| SocketAddr::from((address, 80))).collect())
     })
-    .await?;
+    .await
+}
+
+async fn many(lab: &Lab) -> Result<Vec<SocketAddr>> {
+    let begin = Instant::now();
+    create_many(&lab.services).await?;
+    let targets = many_addresses(&lab.services).await?;
     let (_, left) = all_answered(lab, &targets, PATIENCE).await?;
     ensure!(left.is_empty(), "{} addresses are not answered: {left:?}", left.len());
     println!("  {MANY} Services serve {:.1} s after the first was created", begin.elapsed().as_secs_f64());
@@ -452,39 +461,85 @@ fn full_16(report: &mut Report) {
     );
 }
 
-/// A line of a process's memory figures, in MB of 10^6 bytes.
-fn memory(pid: i32, field: &str) -> Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let kibibytes: f64 =
-        line.and_then(|l| l.split_whitespace().next()).with_context(|| field.to_owned())?.parse()?;
-    Ok(kibibytes * 1024.0 / 1e6)
-}
-
-/// Memory of the larger speaker.
-async fn speaker_rss(lab: &Lab, report: &mut Report) -> Result<()> {
-    let (mut anonymous, mut resident) = (0.0_f64, 0.0_f64);
+/// Memory of the larger speaker, ours and MetalLB's.
+async fn speaker_rss(lab: &Lab, theirs: Option<Memory>, report: &mut Report) -> Result<()> {
+    let mut speakers = Vec::new();
     for node in ANNOUNCERS {
         for process in lab.bed.node(node)?.program("causeway")? {
             let line = std::fs::read_to_string(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
-            if line.split('\0').nth(1) != Some("speaker") {
-                continue;
+            if line.split('\0').nth(1) == Some("speaker") {
+                speakers.push(process::memory(process.pid)?);
             }
-            anonymous = anonymous.max(memory(process.pid, "RssAnon")?);
-            resident = resident.max(memory(process.pid, "VmRSS")?);
         }
     }
-    ensure!(anonymous > 0.0, "no speaker was found");
+    let ours = speakers.into_iter().max_by_key(|memory| memory.anonymous).context("no speaker was found")?;
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let peer = theirs.map_or("MetalLB: not run".to_owned(), |memory| {
+        format!("MetalLB {:.1}, {:.1}", megabytes(memory.anonymous), megabytes(memory.resident))
+    });
     report.row(
         Row {
             id: "speaker-rss",
             what: "1,000 Services: memory of the larger speaker, RssAnon and RSS",
-            values: vec![("anonymous", anonymous), ("resident", resident)],
+            values: vec![("anonymous", megabytes(ours.anonymous)), ("resident", megabytes(ours.resident))],
             unit: "MB",
             goal: "RssAnon <= 12".to_owned(),
-            pass: anonymous <= 12.0,
+            pass: megabytes(ours.anonymous) <= 12.0,
         },
-        "MetalLB: below",
+        &peer,
+    );
+    Ok(())
+}
+
+/// The memory of MetalLB's largest speaker with as many Services, in a bed of its own.
+async fn metallb_memory() -> Result<Memory> {
+    println!("  MetalLB {} with {MANY} Services, for comparison", metallb::VERSION);
+    let bed = Bed::builder().nodes(ANNOUNCERS.len()).addresses(MANY + 100).start().await?;
+    metallb::deploy(&bed)?;
+    metallb::wait_ready(&bed)?;
+    bed.apply(CONFIGURATION.split("---").next().unwrap_or_default())?;
+    bed.apply("{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {name: all, namespace: metallb-system}, spec: {}}")?;
+    let services = Api::default_namespaced(bed.client().await?);
+    create_many(&services).await?;
+    many_addresses(&services).await?;
+    let mut largest = None::<Memory>;
+    for node in bed.nodes() {
+        let memory = metallb::speaker_memory(&node)?;
+        if largest.as_ref().is_none_or(|largest| memory.anonymous > largest.anonymous) {
+            largest = Some(memory);
+        }
+    }
+    bed.down()?;
+    largest.context("no speaker of MetalLB was found")
+}
+
+/// The speaker's own scenario measures ARP answers beside the kernel's; it prints the row.
+fn arp_latency(report: &mut Report) -> Result<()> {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["test", "--locked", "--quiet", "--profile", "bench", "--package", "causeway-speaker"])
+        .args(["--features", "bed", "--test", "bed"])
+        .env("LATENCY", "only")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("running cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let row = text.lines().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let row = row.with_context(|| format!("no row in {text}"))?;
+    for line in text.lines().filter(|line| line.starts_with("ARP answer")) {
+        println!("  {line}");
+    }
+    let number = |name: &str| row["value"][name].as_f64().with_context(|| format!("{row}"));
+    report.row(
+        Row {
+            id: "arp-latency",
+            what: "ARP answer over the kernel's own, same run",
+            values: vec![("p50", number("p50")?), ("p99", number("p99")?)],
+            unit: "times",
+            goal: "<= 3, <= 6".to_owned(),
+            pass: row["pass"] == true,
+        },
+        "MetalLB: not measured",
     );
     Ok(())
 }
@@ -497,6 +552,10 @@ async fn main() -> Result<()> {
     if wanted("full-16") {
         full_16(&mut report);
     }
+    if wanted("arp-latency") {
+        arp_latency(&mut report)?;
+    }
+    let theirs = if wanted("speaker-rss") { Some(metallb_memory().await?) } else { None };
     let lab = Lab::start().await?;
     println!(
         "a bed of 4 nodes is up; addresses are announced from nodes {ANNOUNCERS:?}, backends are on {BACKENDS:?}"
@@ -524,7 +583,7 @@ async fn main() -> Result<()> {
             idle_writes(&lab, &mut report).await?;
         }
         if wanted("speaker-rss") {
-            speaker_rss(&lab, &mut report).await?;
+            speaker_rss(&lab, theirs, &mut report).await?;
         }
         if wanted("failover-1000") {
             failover_many(&lab, &targets, &mut report).await?;
