@@ -435,3 +435,81 @@ async fn after_a_partition_one_node_is_left() {
     })
     .await;
 }
+
+/// A stranger: an address of the router's, with a MAC address that is no node's.
+const STRANGER: &str = "02:77:00:00:01:03";
+
+/// What is written about an address that a stranger uses: his MAC address and the phase in which he was met.
+fn conflict(lab: &Lab, address: Ipv4Addr) -> Result<Option<(String, String)>> {
+    let name = address.to_string();
+    let text = lab.bed.kubectl(&[
+        "-n",
+        CONFIG,
+        "get",
+        "addressconflicts",
+        &name,
+        "--ignore-not-found",
+        "-o",
+        "json",
+    ])?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let object: Value = serde_json::from_str(&text)?;
+    let field = |name: &str| object["spec"][name].as_str().unwrap_or_default().to_owned();
+    Ok(Some((field("mac"), field("phase"))))
+}
+
+#[tokio::test]
+async fn an_address_that_a_stranger_uses_is_not_announced_and_one_that_he_takes_is_kept() {
+    const CONDITION: &str = "causeway.io/AddressConflict";
+    scene("stranger", "10.77.100.126-10.77.100.127", async |scene| {
+        let (his, ours) = (Ipv4Addr::new(10, 77, 100, 126), Ipv4Addr::new(10, 77, 100, 127));
+        let router = scene.lab.bed.router_ns();
+        let take = |address: Ipv4Addr| router.run(&["ip", "address", "add", &format!("{address}/32"), "dev", "eth0"]);
+        let leave = |address: Ipv4Addr| router.run(&["ip", "address", "del", &format!("{address}/32"), "dev", "eth0"]);
+        take(his)?;
+        scene.advertise("", "")?;
+        scene.create("web", &[1, 2, 3], "", "")?;
+        scene.create("asks", &[1, 2, 3], "", &format!("loadBalancerIP: {his}"))?;
+        scene
+            .lab
+            .until_service("web", "at the address that nobody uses", |s| support::addresses(s) == [ours])
+            .await?;
+        scene
+            .lab
+            .until_service("asks", "waiting, and told who has the address", |s| {
+                support::addresses(s).is_empty()
+                    && matches!(support::condition(s, CONDITION), Some((status, m)) if status == "True" && m.contains(STRANGER))
+            })
+            .await?;
+        ensure!(conflict(scene.lab, his)? == Some((STRANGER.into(), "Probe".into())), "{:?}", conflict(scene.lab, his)?);
+        // Nobody but him answers: the capture shows no node that does.
+        let watched = scene.lab.bed.client_ns().capture("eth0", &format!("arp and arp[14:4] = {:#x}", u32::from(his)))?;
+        scene.lab.announcers(his)?;
+        let said = watched.lines();
+        ensure!(!said.is_empty() && said.iter().all(|line| line.contains(STRANGER)), "{said:?}");
+
+        // One that is announced is kept, and reported.
+        let node = scene.from(ours, &[1, 2, 3]).await?;
+        take(ours)?;
+        router.run(&["arping", "-U", "-c", "1", "-I", "eth0", &ours.to_string()])?;
+        let reported = wait::until("the claim to be reported", SOON, async || {
+            let found = conflict(scene.lab, ours)?;
+            ensure!(found == Some((STRANGER.into(), "Announced".into())), "{found:?}");
+            Ok(())
+        })
+        .await;
+        leave(ours)?;
+        reported?;
+        scene.from(ours, &[node]).await?;
+
+        // He goes: the address is asked for again, and given to the one that waits.
+        leave(his)?;
+        let given = scene.lab.address_within("asks", 4 * SOON).await?;
+        ensure!(given == his, "{given}");
+        scene.from(his, &[1, 2, 3]).await?;
+        scene.lab.until_service("asks", "without conflict", |s| support::condition(s, CONDITION).is_none()).await.map(drop)
+    })
+    .await;
+}
