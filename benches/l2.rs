@@ -202,8 +202,7 @@ async fn power_cuts(lab: &Lab, target: SocketAddr, runs: usize) -> Result<Vec<f6
             first_of_run(&requests.so_far(), Instant::now() - PATIENCE, 20).context("not yet")
         })
         .await?;
-        let cut = Instant::now();
-        lab.bed.node(node)?.cut_power()?;
+        let cut = lab.bed.node(node)?.cut_power()?;
         let first = wait::until("20 answered requests in a row", PATIENCE, async || {
             first_of_run(&requests.so_far(), cut, 20).context("not yet")
         })
@@ -380,8 +379,7 @@ async fn failover_many(lab: &Lab, targets: &[SocketAddr], report: &mut Report) -
         }
         let (count, node) = by_node.pop_last().context("nobody announces")?;
         moved.push(count);
-        let cut = Instant::now();
-        lab.bed.node(node)?.cut_power()?;
+        let cut = lab.bed.node(node)?.cut_power()?;
         let outcome = all_answered(lab, targets, PATIENCE).await;
         lab.restore(node).await?;
         let (last, left) = outcome?;

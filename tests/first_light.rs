@@ -73,15 +73,16 @@ async fn another_node_takes_over_when_the_announcing_one_loses_its_power() {
     Lab::run("power", async |lab| {
         let (_, local) = application(lab).await?;
         let node = lab.announcer(local, None).await?;
-        lab.bed.node(node)?.cut_power()?;
+        let cut = lab.bed.node(node)?.cut_power()?;
         let outcome = lab.answer(local, "/hostname", Duration::from_secs(15)).await;
+        let took = cut.elapsed();
         let next = lab.announcer(local, Some(node)).await;
         lab.bed.node(node)?.restore_power()?;
-        let (_, took) = outcome?;
+        outcome?;
         let next = next?;
-        println!("node{node} without power: node{next} answers after {took:?}");
-        // Three heartbeats of 100 ms each, the gratuitous ARP, and a request of half a second that was lost meanwhile.
-        ensure!(took < Duration::from_secs(1), "it took {took:?}");
+        println!("node{node} without power: an answer after {took:?} at most, from node{next}");
+        // Three heartbeats of 100 ms each and the gratuitous ARP; generous, for stopping every process of a node takes its time, too.
+        ensure!(took < Duration::from_secs(3), "it took {took:?}");
         // The node comes back, and again exactly one answers: the one that does already.
         let stays = lab.announcer(local, Some(node)).await?;
         ensure!(stays == next, "moved from node{next} to node{stays} because node{node} is back");
@@ -199,15 +200,16 @@ async fn announcing_goes_on_and_moves_while_the_api_server_is_away() {
         api.signal(Signal::STOP)?;
         let outcome = async {
             lab.answer(local, "/hostname", Duration::from_secs(2)).await.context("without the API server")?;
-            lab.bed.node(node)?.cut_power()?;
+            let cut = lab.bed.node(node)?.cut_power()?;
             let moved = lab.answer(local, "/hostname", Duration::from_secs(15)).await;
+            let took = cut.elapsed();
             lab.bed.node(node)?.restore_power()?;
-            moved.context("the announcing node gone, without the API server")
+            moved.map(|_| took).context("the announcing node gone, without the API server")
         }
         .await;
         api.signal(Signal::CONT)?;
-        let (_, took) = outcome?;
-        println!("without the API server: another node answers after {took:?}");
+        let took = outcome?;
+        println!("without the API server: an answer after {took:?} at most");
         // Everything works again.
         lab.create_service("later", "", "")?;
         lab.address_within("later", Duration::from_secs(60)).await?;

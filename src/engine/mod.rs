@@ -49,7 +49,8 @@ pub struct EngineConfig {
     pub queue: QueueConfig,
     /// How often every load balancer is looked at again.
     pub resync: Duration,
-    /// How often orphans are looked for.
+    /// How often orphans are looked for. Each time costs a list of all that is ours in the cloud, and an orphan must be one for many minutes
+    /// before it goes.
     pub orphan_sweep: Duration,
     /// Plan, and say what would be done; write nothing anywhere.
     pub dry_run: bool,
@@ -65,7 +66,7 @@ impl Default for EngineConfig {
             workers: 32,
             queue: QueueConfig::default(),
             resync: Duration::from_secs(12 * 3600),
-            orphan_sweep: Duration::from_secs(60),
+            orphan_sweep: Duration::from_secs(300),
             dry_run: false,
             paused: false,
             confirm_mass_delete: false,

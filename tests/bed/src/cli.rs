@@ -142,7 +142,7 @@ pub fn run() -> Result<ExitCode> {
             entered.args(command).env("KUBECONFIG", bed.inside_kubeconfig());
             return Err(entered.exec()).context("running nsenter");
         }
-        Action::Cut { nodes } => each_node(&name, &nodes, |node| node.cut_power())?,
+        Action::Cut { nodes } => each_node(&name, &nodes, |node| node.cut_power().map(drop))?,
         Action::Restore { nodes } => each_node(&name, &nodes, |node| node.restore_power())?,
         Action::Reboot { nodes } => each_node(&name, &nodes, |node| node.reboot())?,
         Action::Carrier { node, state } => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -108,16 +108,18 @@ impl Node {
         Ok(processes)
     }
 
-    /// Cuts the power: nothing it sends leaves it, nothing reaches it, all its processes stand still; its link stays up for the others.
-    pub fn cut_power(&self) -> Result<()> {
+    /// Cuts the power: nothing it sends leaves it, nothing reaches it, all its processes stand still; its link stays up for the others. Answers from
+    /// when on it was cut off: stopping every process takes longer than others may need to take over.
+    pub fn cut_power(&self) -> Result<Instant> {
         // The network first: no process may still send something while others are stopped already.
         self.segment().set_forwarding(self.name(), false)?;
+        let cut = Instant::now();
         // A process may start another between our look and its stop.
         for _ in 0..20 {
             let running: Vec<Process> =
                 self.processes()?.into_iter().filter(|p| !matches!(p.state, 'T' | 'Z' | 'X')).collect();
             if running.is_empty() {
-                return Ok(());
+                return Ok(cut);
             }
             for process in &running {
                 process::send(process.pid, Signal::STOP)?;
