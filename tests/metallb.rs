@@ -95,7 +95,10 @@ impl Traffic {
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
             let mut seen = Vec::new();
+            let mut pace = tokio::time::interval(Duration::from_millis(5));
+            pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while !stopped.load(Ordering::Relaxed) {
+                pace.tick().await;
                 if fresh
                     && client
                         .run(&["ip", "neigh", "flush", "to", &address.to_string(), "dev", "eth0"])
@@ -106,7 +109,6 @@ impl Traffic {
                 let limit = Duration::from_millis(if fresh { 200 } else { 2000 });
                 let answer = client.http_get((address, 80), "/hostname", None, limit).await;
                 seen.push((Instant::now(), answer.is_ok_and(|a| a.status == 200)));
-                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             seen
         });
