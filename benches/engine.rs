@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 
 /// Milliseconds that each call to the cloud takes.
 const LATENCY: &str = "50";
+/// How long idleness is measured: the period of the sweep for orphans, the rarest thing that costs something.
+const IDLE: Duration = Duration::from_secs(300);
 /// Longest wait for anything at the small size; generous, for the goals judge.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -464,9 +466,10 @@ async fn scale(report: &mut Report) -> Result<()> {
     );
 
     quiet(&cloud).await?;
+    println!("  idle for {IDLE:?}, in which everything that is done at times is done once");
     let (cpu, begin) = (controller.cpu()?, Instant::now());
     // A length of time is what is measured over.
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(IDLE).await;
     let share = (controller.cpu()? - cpu).as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0;
     report.row(
         Row {

@@ -4,9 +4,20 @@
 //! may not write EndpointSlices) and without the cloud's controllers (those are Causeway's), kube-proxy with conntrack's host-wide settings
 //! left alone.
 
+use std::time::Duration;
+
 use crate::addresses::*;
 use crate::daemon::Daemon;
 use crate::init::STATE_DIR;
+
+/// What of a cluster a bed may choose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClusterSettings {
+    /// Nodes and Pods have IPv4 addresses only, as far as Kubernetes knows.
+    pub ipv4_only: bool,
+    /// The shortest time between two syncs of kube-proxy, where it is not its own default.
+    pub proxy_min_sync: Option<Duration>,
+}
 
 /// Where a cluster's programs and files are.
 pub struct Cluster<'a> {
@@ -14,8 +25,8 @@ pub struct Cluster<'a> {
     pub kubernetes: &'a str,
     /// Path of the node agent.
     pub node_agent: &'a str,
-    /// Nodes and Pods have IPv4 addresses only, as far as Kubernetes knows.
-    pub ipv4_only: bool,
+    /// What was chosen.
+    pub settings: ClusterSettings,
 }
 
 fn flags(program: &[&str], flags: &[&str]) -> Vec<String> {
@@ -141,6 +152,10 @@ impl Cluster<'_> {
         );
         command.push(format!("--hostname-override={}", node.name));
         command.push(format!("--cluster-cidr={POD_RANGES}"));
+        if let Some(period) = self.settings.proxy_min_sync {
+            // It holds for every mode but IPVS.
+            command.push(format!("--iptables-min-sync-period={}ms", period.as_millis()));
+        }
         Daemon::new(&format!("{}-kube-proxy", node.name), &node.name, command)
     }
 
@@ -157,8 +172,12 @@ impl Cluster<'_> {
         );
         command.extend([
             format!("--node-name={name}"),
-            if self.ipv4_only { format!("--node-ips={v4}") } else { format!("--node-ips={v4},{v6}") },
-            if self.ipv4_only {
+            if self.settings.ipv4_only {
+                format!("--node-ips={v4}")
+            } else {
+                format!("--node-ips={v4},{v6}")
+            },
+            if self.settings.ipv4_only {
                 format!("--pod-cidrs={pods_v4}")
             } else {
                 format!("--pod-cidrs={pods_v4},{pods_v6}")
@@ -182,7 +201,8 @@ mod tests {
 
     #[test]
     fn no_flag_is_left_unexpanded() {
-        let cluster = Cluster { kubernetes: "/k", node_agent: "/a", ipv4_only: false };
+        let settings = ClusterSettings::default();
+        let cluster = Cluster { kubernetes: "/k", node_agent: "/a", settings };
         let node = NodeAddresses::of(2);
         let daemons = [
             cluster.etcd(),

@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 
 use crate::addresses::{self, MAX_NODES, NodeAddresses};
 use crate::bed::{Bed, Description, IMAGES, Own};
-use crate::controlplane::Cluster;
+use crate::controlplane::{Cluster, ClusterSettings};
 use crate::daemon::Daemon;
 use crate::image::Image;
 use crate::init::{Init, STATE_DIR};
@@ -33,12 +33,13 @@ pub struct Builder {
     hollow: usize,
     images: Vec<Image>,
     addresses: usize,
-    ipv4_only: bool,
+    cluster: ClusterSettings,
 }
 
 impl Default for Builder {
     fn default() -> Builder {
-        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new(), addresses: 0, ipv4_only: false }
+        let cluster = ClusterSettings::default();
+        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new(), addresses: 0, cluster }
     }
 }
 
@@ -77,7 +78,13 @@ impl Builder {
     /// Nodes and Pods without IPv6 addresses, as Kubernetes sees it. Upstream's suite asks every address of a node for the health of
     /// a Service, and kube-proxy answers only on those of the Service's own families.
     pub fn ipv4_only(mut self, ipv4_only: bool) -> Builder {
-        self.ipv4_only = ipv4_only;
+        self.cluster.ipv4_only = ipv4_only;
+        self
+    }
+
+    /// The shortest time between two syncs of each kube-proxy, 1 s by default as everywhere.
+    pub fn proxy_min_sync(mut self, period: Duration) -> Builder {
+        self.cluster.proxy_min_sync = Some(period);
         self
     }
 
@@ -107,7 +114,7 @@ impl Builder {
         };
         bed.write_credentials()?;
         bed.write_images(&self.images, &programs)?;
-        if let Err(error) = bed.start_cluster(&programs, self.hollow, self.ipv4_only).await {
+        if let Err(error) = bed.start_cluster(&programs, self.hollow, self.cluster).await {
             bail!("{error:#}\n{}", bed.log_tails(8));
         }
         Ok(bed)
@@ -179,10 +186,15 @@ impl Bed {
         Ok(())
     }
 
-    async fn start_cluster(&self, programs: &Programs, hollow: usize, ipv4_only: bool) -> Result<()> {
+    async fn start_cluster(
+        &self,
+        programs: &Programs,
+        hollow: usize,
+        settings: ClusterSettings,
+    ) -> Result<()> {
         let kubernetes = programs.path("kubernetes")?;
         let node_agent = programs.path("node-agent")?;
-        let cluster = Cluster { kubernetes: &kubernetes, node_agent: &node_agent, ipv4_only };
+        let cluster = Cluster { kubernetes: &kubernetes, node_agent: &node_agent, settings };
         cluster.etcd().start(&self.init)?;
         cluster.api_server().start(&self.init)?;
         let client = self.client().await?;

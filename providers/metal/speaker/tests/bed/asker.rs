@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use causeway_speaker::l2::{MacAddr, arp};
 use causeway_sys::{PacketSocket, Traffic};
 
+use crate::arp_asker::Asker;
 use crate::segment::{run, this_program};
 
 fn file(name: &str) -> String {
@@ -37,31 +38,8 @@ pub fn one(namespace: &str, vip: &str) -> Option<String> {
 pub fn ask(arguments: &[String]) {
     let target: Ipv4Addr = arguments[0].parse().expect("an address");
     runtime().block_on(async {
-        let answer = Asker::new().ask(target).await;
+        let answer = asker().ask(target).await.expect("sent and received");
         println!("{}", answer.map_or_else(|| "silence".to_owned(), |(mac, _)| mac.to_string()));
-    });
-}
-
-/// The process: `compare COUNT ADDRESS ADDRESS`: asks for one and the other in turn, so that both meet the same conditions; prints for each the time to the answer in
-/// microseconds: median, 99th and 99.9th percentile, and how many came not at all.
-pub fn compare(arguments: &[String]) {
-    let count: usize = arguments[0].parse().expect("a number");
-    let targets: Vec<Ipv4Addr> =
-        arguments[1..].iter().map(|text| text.parse().expect("an address")).collect();
-    runtime().block_on(async {
-        let mut asker = Asker::new();
-        let mut times = vec![Vec::with_capacity(count); targets.len()];
-        for _ in 0..count {
-            for (target, times) in targets.iter().zip(&mut times) {
-                times.extend(asker.ask(*target).await.map(|(_, time)| time.as_secs_f64() * 1e6));
-            }
-        }
-        for mut times in times {
-            let lost = count - times.len();
-            times.sort_unstable_by(f64::total_cmp);
-            let at = |part: f64| times[((times.len() as f64 * part) as usize).min(times.len() - 1)];
-            println!("{:.2} {:.2} {:.2} {lost}", at(0.5), at(0.99), at(0.999));
-        }
     });
 }
 
@@ -71,37 +49,8 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Asks by ARP from the namespace's eth0.
-struct Asker {
-    own: MacAddr,
-    socket: PacketSocket,
-}
-
-impl Asker {
-    fn new() -> Self {
-        let socket = PacketSocket::open(index(), Traffic::Arp).expect("a packet socket (needs root)");
-        Asker { own: own_mac(), socket }
-    }
-
-    /// Who answers within 200 ms, and after how long.
-    async fn ask(&mut self, target: Ipv4Addr) -> Option<(MacAddr, Duration)> {
-        let mut buffer = [0u8; 256];
-        let request = arp::request(self.own, Ipv4Addr::new(10, 77, 0, 9), MacAddr::BROADCAST, target);
-        let start = Instant::now();
-        self.socket.send(request.as_slice()).await.expect("sent");
-        let answer = async {
-            loop {
-                let received = self.socket.receive(&mut buffer).await.expect("received");
-                if let Ok(packet) = arp::parse(&buffer[14..received.length])
-                    && packet.operation == arp::Operation::Reply
-                    && packet.sender_address == target
-                    && packet.target_mac == self.own
-                {
-                    return (packet.sender_mac, start.elapsed());
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_millis(200), answer).await.ok()
-    }
+fn asker() -> Asker {
+    Asker::new(index(), own_mac(), Ipv4Addr::new(10, 77, 0, 9)).expect("a packet socket (needs root)")
 }
 
 /// The process: prints every announcement that is heard unasked, and every probe: address, operation, MAC.

@@ -3,9 +3,9 @@
 //! Needs root (CAP_NET_ADMIN, CAP_SYS_ADMIN) and `ip` of iproute2; `arping` serves as an independent asker. Two nodes and a client hang on a bridge in a
 //! namespace of its own. This program is its own speaker: it starts itself in a node's namespace.
 //!
-//! `cargo test -p causeway-speaker --features bed --test bed`; with `LATENCY=1` it also compares ARP answers with the kernel's, with
-//! `LATENCY=only` it does nothing else (meaningful only with `--profile bench`).
+//! `cargo test -p causeway-speaker --features bed --test bed`.
 
+mod arp_asker;
 mod asker;
 mod conflicts;
 mod neighbours;
@@ -25,7 +25,6 @@ fn main() {
     match arguments.get(1).map(String::as_str) {
         Some("speak") => speaker::speak(&arguments[2..]),
         Some("ask") => asker::ask(&arguments[2..]),
-        Some("compare") => asker::compare(&arguments[2..]),
         Some("listen") => asker::listen(&arguments[2..]),
         Some("solicit") => neighbours::solicit(&arguments[2..]),
         _ => scenarios(),
@@ -34,10 +33,6 @@ fn main() {
 
 fn scenarios() {
     let bed = Bed::new();
-    let only = std::env::var_os("LATENCY").is_some_and(|value| value == "only");
-    if only {
-        return latency(&bed);
-    }
     answers_and_announcements(&bed);
     new_interface(&bed);
     fail_over(&bed);
@@ -47,9 +42,6 @@ fn scenarios() {
     conflicts::ahead(&bed);
     conflicts::before_first_use(&bed);
     conflicts::while_announced(&bed);
-    if std::env::var_os("LATENCY").is_some() {
-        latency(&bed);
-    }
     // The harness's own last words; a scenario that fails has panicked before.
     println!("\n9 passed, 0 failed");
 }
@@ -178,35 +170,4 @@ fn hand_over(bed: &Bed) {
     wait_until("the other has all", Duration::from_millis(700), || two.announced().len() == VIPS.len());
     println!("ok: SIGTERM to the other having all: {:?}", start.elapsed());
     two.terminate();
-}
-
-/// ARP answers beside the kernel's own, in one run. Prints the row `arp-latency` of the bench suite as JSON.
-fn latency(bed: &Bed) {
-    let one = Speaker::start(bed, "n1", &VIPS[..1]);
-    wait_until("announced", Duration::from_secs(10), || holder(bed, VIPS[0]).is_some());
-    let out = segment::run(
-        &bed.client(),
-        &[&segment::this_program(), "compare", "20000", &bed.address("n1"), VIPS[0]],
-    );
-    let numbers: Vec<Vec<f64>> = out
-        .lines()
-        .map(|line| line.split(' ').map(|word| word.parse().expect("a number")).collect())
-        .collect();
-    let [kernel, speaker] = &numbers[..] else { panic!("{out}") };
-    for (who, numbers) in [("kernel", kernel), ("speaker", speaker)] {
-        let [p50, p99, p999, lost] = numbers[..] else { panic!("{out}") };
-        println!(
-            "ARP answer of the {who}: p50 {p50} us, p99 {p99} us, p99.9 {p999} us, {lost} of 20000 lost"
-        );
-    }
-    let (p50, p99) = (speaker[0] / kernel[0], speaker[1] / kernel[1]);
-    let pass = p50 <= 3.0 && p99 <= 6.0;
-    println!(
-        "{}",
-        serde_json::json!({
-            "id": "arp-latency", "what": "ARP answer over the kernel's own, same run", "value": {"p50": p50, "p99": p99},
-            "unit": "times", "goal": "<= 3, <= 6", "pass": pass,
-        })
-    );
-    one.terminate();
 }

@@ -66,10 +66,6 @@ impl Bed {
         self.namespace("client")
     }
 
-    pub fn address(&self, host: &str) -> String {
-        HOSTS.iter().find(|(name, _)| *name == host).expect("a host").1.to_owned()
-    }
-
     pub fn mac(&self, host: &str) -> String {
         run(&self.namespace(host), &["cat", "/sys/class/net/eth0/address"]).trim().to_owned()
     }
