@@ -83,7 +83,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             kind: causeway_api::Kind::Own("Namespace".to_owned()),
             namespace: String::new(),
             name: "kube-system".to_owned(),
-            uid: String::new(),
+            uid: "".into(),
         };
         self.warn(&causeway_api::Problem::warning(
             object,

@@ -127,7 +127,7 @@ impl Cluster for KubeCluster {
         if !object.name.is_empty() {
             let read = client::uid(&self.client, &resource, &object.namespace, &object.name);
             let uid = timeout(READ_TIME, read).await.map_err(late)?.map_err(|e| failed(e, "get"))?;
-            return Ok(uid.is_some_and(|uid| uid == object.uid));
+            return Ok(uid.is_some_and(|uid| uid == *object.uid));
         }
         // Known by its uid alone (a tag in the cloud): there is no index by uid, so all are read, as metadata.
         let api: Api<MetaOnly> = self.api(&resource, "");

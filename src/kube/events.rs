@@ -376,7 +376,7 @@ impl Writer {
                 kind: Some(object.kind.as_str().to_owned()),
                 namespace: Some(object.namespace.clone()).filter(|n| !n.is_empty()),
                 name: Some(object.name.clone()),
-                uid: Some(object.uid.clone()).filter(|u| !u.is_empty()),
+                uid: Some(object.uid.to_string()).filter(|u| !u.is_empty()),
                 ..ObjectReference::default()
             },
             reason: Some(event.reason.clone()),

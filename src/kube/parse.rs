@@ -7,7 +7,7 @@ use causeway_api::{Kind, ObjectRef, OwnObject};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::records::{self, NodeNames, Skipped};
+use super::records::{self, Common, Skipped};
 use crate::state::records::{
     ClassRecord, IngressRecord, NamespaceRecord, NodeRecord, SecretRecord, ServiceRecord, SliceRecord,
 };
@@ -97,7 +97,7 @@ pub fn parse(value: Value) -> Result<Parsed, ParseError> {
             },
             namespace: text("/metadata/namespace"),
             name: text("/metadata/name"),
-            uid: text("/metadata/uid"),
+            uid: text("/metadata/uid").into(),
         },
     };
     if !value.is_object() {
@@ -126,7 +126,7 @@ pub fn parse(value: Value) -> Result<Parsed, ParseError> {
         ("networking.k8s.io/v1", "IngressClass") => Parsed::Class(records::class(at.narrow(value)?)),
         ("v1", "Node") => Parsed::Node(at.whole(|s| Ok(records::node(at.narrow(value)?, s)))?),
         ("discovery.k8s.io/v1", "EndpointSlice") => {
-            Parsed::Slice(records::slice(at.narrow(value)?, &mut NodeNames::default()))
+            Parsed::Slice(records::slice(at.narrow(value)?, &mut Common::default()))
         }
         ("v1", "Secret") => Parsed::Secret(records::secret(at.narrow(value)?)),
         ("v1", "Namespace") => Parsed::Namespace(records::namespace(at.narrow(value)?)),

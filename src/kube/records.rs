@@ -3,6 +3,7 @@
 //! Invariants: a conversion never fails and never drops the object. A piece that cannot be understood (an address that is
 //! none, a port beyond 65535) is left out and noted in [`Skipped`]; online the note is a debug line, offline an error.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -64,26 +65,41 @@ impl Skipped {
     }
 }
 
-/// Node names shared between the records of EndpointSlices, so that a name is kept once and not once per slice.
-#[derive(Debug, Default)]
-pub struct NodeNames {
-    names: BTreeSet<Arc<str>>,
-    /// Size at which names that nobody uses any more are looked for.
+/// Values that many objects have in common, names of nodes or whole label sets: each is kept once and shared, not once per object.
+#[derive(Debug)]
+pub struct Common<T: ?Sized> {
+    known: BTreeSet<Arc<T>>,
+    /// Size at which values that nobody uses any more are looked for.
     sweep_at: usize,
 }
 
-impl NodeNames {
-    fn share(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.names.get(name) {
+impl<T: ?Sized + Ord> Default for Common<T> {
+    fn default() -> Self {
+        Self { known: BTreeSet::new(), sweep_at: 64 }
+    }
+}
+
+impl<T: ?Sized + Ord> Common<T> {
+    fn share<V: Borrow<T> + Into<Arc<T>>>(&mut self, value: V) -> Arc<T> {
+        if let Some(known) = self.known.get(value.borrow()) {
             return known.clone();
         }
-        if self.names.len() >= self.sweep_at.max(64) {
-            self.names.retain(|n| Arc::strong_count(n) > 1);
-            self.sweep_at = self.names.len() * 2;
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|n| Arc::strong_count(n) > 1);
+            self.sweep_at = (self.known.len() * 2).max(64);
         }
-        let name: Arc<str> = name.into();
-        self.names.insert(name.clone());
-        name
+        let value: Arc<T> = value.into();
+        self.known.insert(value.clone());
+        value
+    }
+}
+
+impl Common<BTreeMap<String, String>> {
+    /// Lets a Service share its labels, annotations and selector with those that have the same.
+    pub fn adopt(&mut self, service: &mut ServiceRecord) {
+        for map in [&mut service.meta.labels, &mut service.meta.annotations, &mut service.selector] {
+            *map = self.share(Arc::clone(map));
+        }
     }
 }
 
@@ -105,7 +121,7 @@ fn meta(m: ObjectMeta) -> Meta {
     Meta {
         namespace: m.namespace.unwrap_or_default(),
         name: m.name.unwrap_or_default(),
-        uid: m.uid.unwrap_or_default(),
+        uid: m.uid.unwrap_or_default().into(),
         resource_version: m.resource_version.unwrap_or_default(),
         created: m.creation_timestamp.map(|t| t.0.as_second()),
         deleting: m.deletion_timestamp.is_some(),
@@ -128,8 +144,9 @@ fn points(
     skipped: &mut Skipped,
 ) -> Vec<IngressPoint> {
     let at = |i: usize, field: &str| format!("status.loadBalancer.ingress[{i}].{field}");
-    let mut out = Vec::new();
-    for (i, p) in list.unwrap_or_default().into_iter().enumerate() {
+    let list = list.unwrap_or_default();
+    let mut out = Vec::with_capacity(list.len());
+    for (i, p) in list.into_iter().enumerate() {
         let ip = non_empty(p.ip).and_then(|text| skipped.ip(|| at(i, "ip"), &text));
         let ip_mode = match p.ip_mode.as_deref() {
             Some("Proxy") if ip_modes => Some(IpMode::Proxy),
@@ -157,8 +174,9 @@ fn points(
 /// A Service.
 pub fn service(o: types::Service, skipped: &mut Skipped) -> ServiceRecord {
     let spec = o.spec;
-    let mut ports = Vec::new();
-    for (i, p) in spec.ports.unwrap_or_default().into_iter().enumerate() {
+    let all = spec.ports.unwrap_or_default();
+    let mut ports = Vec::with_capacity(all.len());
+    for (i, p) in all.into_iter().enumerate() {
         let port = skipped.port(|| format!("spec.ports[{i}].port"), p.port.unwrap_or_default());
         let protocol = skipped.protocol(|| format!("spec.ports[{i}].protocol"), p.protocol.as_deref());
         let node_port = p
@@ -258,7 +276,7 @@ pub fn service(o: types::Service, skipped: &mut Skipped) -> ServiceRecord {
         affinity_seconds,
         traffic_policy,
         health_check_node_port,
-        selector: spec.selector.unwrap_or_default(),
+        selector: strings(spec.selector),
         ingress: points(o.status.load_balancer.ingress, true, skipped),
         conditions,
     }
@@ -351,7 +369,7 @@ pub fn node(o: types::Node, skipped: &mut Skipped) -> NodeRecord {
         .any(|c| c.kind.as_deref() == Some("NetworkUnavailable") && c.status.as_deref() == Some("True"));
     NodeRecord {
         name: meta.name,
-        uid: meta.uid,
+        uid: meta.uid.to_string(),
         deleting: meta.deleting,
         labels: meta.labels,
         leaving,
@@ -364,7 +382,7 @@ pub fn node(o: types::Node, skipped: &mut Skipped) -> NodeRecord {
 }
 
 /// An EndpointSlice.
-pub fn slice(o: types::EndpointSlice, nodes: &mut NodeNames) -> SliceRecord {
+pub fn slice(o: types::EndpointSlice, nodes: &mut Common<str>) -> SliceRecord {
     let mut by_node: BTreeMap<Arc<str>, EndpointsPerNode> = BTreeMap::new();
     for e in o.endpoints.unwrap_or_default() {
         // Absent `ready` means ready; absent `serving` means the same as ready (discovery/v1 EndpointConditions).
@@ -406,7 +424,7 @@ pub fn own(kind: &str, o: types::Own) -> OwnObject {
             kind: Kind::Own(kind.to_owned()),
             namespace: m.namespace.unwrap_or_default(),
             name: m.name.unwrap_or_default(),
-            uid: m.uid.unwrap_or_default(),
+            uid: m.uid.unwrap_or_default().into(),
         },
         created: m.creation_timestamp.map(|t| t.0.as_second()),
         labels: m.labels.unwrap_or_default(),

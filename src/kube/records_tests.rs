@@ -182,7 +182,7 @@ fn a_node_that_is_about_to_leave() {
 
 #[test]
 fn endpoints_are_counted_by_node_as_ready_or_still_serving() {
-    let mut nodes = NodeNames::default();
+    let mut nodes = Common::default();
     let value = json!({
         "metadata": {"namespace": "n", "name": "web-abc", "labels": {LABEL_SERVICE_NAME: "web"}},
         "endpoints": [
@@ -205,11 +205,11 @@ fn endpoints_are_counted_by_node_as_ready_or_still_serving() {
 
 #[test]
 fn names_of_nodes_that_are_gone_are_forgotten() {
-    let mut nodes = NodeNames::default();
+    let mut nodes: Common<str> = Common::default();
     for i in 0..10_000 {
-        nodes.share(&format!("node-{i}"));
+        nodes.share(format!("node-{i}").as_str());
     }
-    assert!(nodes.names.len() <= 65, "{}", nodes.names.len());
+    assert!(nodes.known.len() <= 65, "{}", nodes.known.len());
 }
 
 #[test]
@@ -220,4 +220,22 @@ fn only_the_word_true_makes_a_class_the_default() {
         })).unwrap())
     };
     assert!(of("true").default && !of("True").default && !of("").default);
+}
+
+#[test]
+fn services_with_the_same_labels_share_them() {
+    let mut common = Common::default();
+    let mut of = |name: &str| {
+        let value = json!({
+            "metadata": {"namespace": "n", "name": name, "labels": {"a": "b"}, "annotations": {"c": name}},
+            "spec": {"selector": {"a": "b"}},
+        });
+        let mut record = service(serde_json::from_value(value).unwrap(), &mut Skipped::default());
+        common.adopt(&mut record);
+        record
+    };
+    let (one, two) = (of("one"), of("two"));
+    assert!(Arc::ptr_eq(&one.meta.labels, &two.meta.labels));
+    assert!(Arc::ptr_eq(&one.meta.labels, &two.selector), "equal maps, wherever they stand");
+    assert_eq!((one.meta.annotations["c"].as_str(), two.meta.annotations["c"].as_str()), ("one", "two"));
 }

@@ -34,7 +34,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::judge::{Cause, WatchProblem};
 use self::judge::{Pace, broken_list, judge, must_list, refuses_streaming, too_old};
-use super::records::{self, LABEL_SERVICE_NAME, NodeNames, Skipped};
+use super::records::{self, Common, LABEL_SERVICE_NAME, Skipped};
 use super::types;
 use crate::state::records::{Delta, Path, ServiceRecord, Update};
 
@@ -116,12 +116,14 @@ pub fn watch(client: &Client, interest: &Interest, tx: &mpsc::Sender<Update>) ->
     let wants = &interest.wants;
 
     let all = interest.all_services;
+    let mut common = Common::default();
     start.kind(
         "services",
         String::new(),
         move |o| {
             let mut skipped = Skipped::default();
-            let record = records::service(o, &mut skipped);
+            let mut record = records::service(o, &mut skipped);
+            common.adopt(&mut record);
             log_skipped("Service", &record.meta.path(), &skipped);
             if all || of_interest(&record) {
                 Seen::Wanted(record)
@@ -145,7 +147,7 @@ pub fn watch(client: &Client, interest: &Interest, tx: &mpsc::Sender<Update>) ->
         );
     }
     if wants.endpoints != EndpointDetail::None {
-        let mut nodes = NodeNames::default();
+        let mut nodes = Common::default();
         start.kind(
             "endpointslices.discovery.k8s.io",
             LABEL_SERVICE_NAME.to_owned(),

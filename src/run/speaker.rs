@@ -149,7 +149,7 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         namespace: String::new(),
         name: config.node_name.clone(),
         // As the kubelet's own Events refer to it.
-        uid: config.node_name.clone(),
+        uid: config.node_name.as_str().into(),
     };
     let told = events.clone();
     tokio::spawn(node::watch(Exclude::new(&exclude)?, node_problems, move |problems| {

@@ -198,7 +198,7 @@ mod tests {
                 kind: Kind::Own("AddressConflict".into()),
                 namespace: "metallb-system".into(),
                 name: "it".into(),
-                uid: String::new(),
+                uid: "".into(),
             },
             created: None,
             labels: BTreeMap::new(),

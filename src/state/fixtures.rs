@@ -32,7 +32,7 @@ fn meta(namespace: &str, name: &str) -> Meta {
     Meta {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        uid: format!("uid-{name}"),
+        uid: format!("uid-{name}").into(),
         ..Meta::default()
     }
 }
@@ -104,7 +104,7 @@ impl ServiceRecord {
             affinity_seconds: None,
             traffic_policy: TrafficPolicy::Cluster,
             health_check_node_port: None,
-            selector: [("app".to_owned(), "web".to_owned())].into(),
+            selector: Arc::new([("app".to_owned(), "web".to_owned())].into()),
             ingress: vec![],
             conditions: vec![],
         }

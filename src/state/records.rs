@@ -23,7 +23,7 @@ pub struct Meta {
     /// Name.
     pub name: String,
     /// Uid; empty where an offline file gives none.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// resourceVersion, for conditional writes; not part of any fingerprint.
     pub resource_version: String,
     /// creationTimestamp, seconds since the epoch.
@@ -83,7 +83,7 @@ pub struct ServiceRecord {
     /// `spec.healthCheckNodePort`, if allocated.
     pub health_check_node_port: Option<u16>,
     /// `spec.selector`.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Strings,
     /// `status.loadBalancer.ingress`.
     pub ingress: Vec<IngressPoint>,
     /// `status.conditions` of the types we may write; with the observed generation and time left out.
@@ -94,7 +94,7 @@ impl ServiceRecord {
     /// The object.
     #[must_use]
     pub fn object(&self) -> ObjectRef {
-        ObjectRef::service(&self.meta.namespace, &self.meta.name, &self.meta.uid)
+        ObjectRef::service(&self.meta.namespace, &self.meta.name, Arc::clone(&self.meta.uid))
     }
 }
 
@@ -162,7 +162,7 @@ impl IngressRecord {
     /// The object.
     #[must_use]
     pub fn object(&self) -> ObjectRef {
-        ObjectRef::ingress(&self.meta.namespace, &self.meta.name, &self.meta.uid)
+        ObjectRef::ingress(&self.meta.namespace, &self.meta.name, Arc::clone(&self.meta.uid))
     }
 }
 

@@ -41,7 +41,7 @@ pub fn service_member(record: &ServiceRecord, context: &ServiceContext<'_>) -> (
         affinity_seconds: record.affinity_seconds,
         traffic_policy: record.traffic_policy,
         health: health_check(record, context.cluster_health),
-        selector: record.selector.clone(),
+        selector: (*record.selector).clone(),
         endpoints: context.endpoints.clone(),
     };
     let member = Member {

@@ -1,6 +1,7 @@
 //! Identity: which object, which load balancer. Pure.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,18 +40,18 @@ pub struct ObjectRef {
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// `metadata.uid`.
-    pub uid: String,
+    /// `metadata.uid`. Shared: most of what is known of an object names it.
+    pub uid: Arc<str>,
 }
 
 impl ObjectRef {
     /// A Service.
-    pub fn service(namespace: impl Into<String>, name: impl Into<String>, uid: impl Into<String>) -> Self {
+    pub fn service(namespace: impl Into<String>, name: impl Into<String>, uid: impl Into<Arc<str>>) -> Self {
         Self { kind: Kind::Service, namespace: namespace.into(), name: name.into(), uid: uid.into() }
     }
 
     /// An Ingress.
-    pub fn ingress(namespace: impl Into<String>, name: impl Into<String>, uid: impl Into<String>) -> Self {
+    pub fn ingress(namespace: impl Into<String>, name: impl Into<String>, uid: impl Into<Arc<str>>) -> Self {
         Self { kind: Kind::Ingress, namespace: namespace.into(), name: name.into(), uid: uid.into() }
     }
 

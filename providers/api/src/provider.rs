@@ -110,7 +110,7 @@ impl OwnObject {
             kind: Kind::Own(kind.to_owned()),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            uid: String::new(),
+            uid: "".into(),
         };
         Self { object, created: None, labels: BTreeMap::new(), spec, status: serde_json::Value::Null }
     }

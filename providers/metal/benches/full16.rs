@@ -23,7 +23,7 @@ pub struct Cost {
 fn request(n: u32) -> Request {
     let name = format!("s{n}");
     Request {
-        owner: LbKey::object(Layer::L4, ObjectRef::service("default", &name, &name)),
+        owner: LbKey::object(Layer::L4, ObjectRef::service("default", &name, name.as_str())),
         namespace: "default".into(),
         namespace_labels: BTreeMap::new(),
         labels: BTreeMap::new(),
@@ -44,7 +44,7 @@ fn pools(range: &str) -> Arc<Pools> {
             kind: Kind::Own("IPAddressPool".into()),
             namespace: "metallb-system".into(),
             name: "all".into(),
-            uid: String::new(),
+            uid: "".into(),
         },
         created: None,
         labels: BTreeMap::new(),

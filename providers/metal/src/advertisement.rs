@@ -144,7 +144,7 @@ mod tests {
                 kind: causeway_api::Kind::Own("L2Advertisement".into()),
                 namespace: "metallb-system".into(),
                 name: "ad".into(),
-                uid: String::new(),
+                uid: "".into(),
             },
             created: None,
             labels: Labels::new(),

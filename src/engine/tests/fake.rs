@@ -78,7 +78,7 @@ impl FakeCluster {
                     service.class = None;
                 }
             } else {
-                service.meta.uid = format!("uid-{}", state.version);
+                service.meta.uid = format!("uid-{}", state.version).into();
                 service.meta.created = Some(i64::try_from(state.version).expect("small"));
             }
             service.meta.resource_version = state.version.to_string();

@@ -7,11 +7,12 @@
 //! - An object belongs to at most one load balancer; one that moves makes both dirty.
 //! - The order of updates does not matter for what [`Index::snapshot`] gives.
 
+mod few;
 #[cfg(test)]
 mod tests;
 mod updates;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use causeway_api::{
     OwnObjects, Problem, TrafficPolicy, Wants, names,
 };
 
+use self::few::Few;
 use super::records::{
     ClassRecord, IngressRecord, NodeRecord, Path, SecretRecord, ServiceRecord, SliceRecord, Strings, Update,
 };
@@ -153,15 +155,15 @@ pub struct Index {
     node_set: Arc<NodeSet>,
     node_hash: u64,
     slices: HashMap<Path, SliceRecord>,
-    slices_of: HashMap<Path, BTreeSet<Path>>,
+    slices_of: HashMap<Path, Few<Path>>,
     secrets: HashMap<Path, SecretRecord>,
     namespaces: HashMap<String, Strings>,
     own: BTreeMap<(String, Path), OwnObject>,
     /// Objects of each load balancer.
-    members: HashMap<LbKey, BTreeSet<MemberId>>,
+    members: HashMap<LbKey, Few<MemberId>>,
     key_of_member: HashMap<MemberId, LbKey>,
     /// Ingresses by the Services and Secrets that they name.
-    used_by: HashMap<MemberOrSecret, BTreeSet<Path>>,
+    used_by: HashMap<MemberOrSecret, Few<Path>>,
     /// Owner tags that the cloud holds: an object with our finalizer whose tag is here is ours to clean up.
     claims: HashSet<String>,
 }
@@ -501,7 +503,7 @@ fn unsupported(record: &IngressRecord) -> Problem {
 
 fn matches_uid(key: &LbKey, uid: &str) -> bool {
     match &key.owner {
-        causeway_api::Owner::Object(o) => o.uid == uid,
+        causeway_api::Owner::Object(o) => *o.uid == *uid,
         causeway_api::Owner::Group(_) => true,
     }
 }

@@ -38,7 +38,7 @@ fn index() -> Index {
 
 fn service(name: &str) -> ServiceRecord {
     let mut service = ServiceRecord::test().named("ns", name).port(80);
-    service.meta.uid = format!("uid-{name}");
+    service.meta.uid = format!("uid-{name}").into();
     service
 }
 

@@ -114,7 +114,7 @@ pub async fn run(
         links: None,
         drain: Drain::default(),
         ports: BTreeMap::new(),
-        duty: Duty::default(),
+        duty: Arc::default(),
         reopen: None,
         was_isolated: false,
         events: channels.events,
@@ -151,7 +151,7 @@ struct Speaker {
     look: bool,
     looked: Option<Moment>,
     /// What was told of last.
-    duty: Duty,
+    duty: Arc<Duty>,
     /// A port could not be opened: try again then.
     reopen: Option<Instant>,
     was_isolated: bool,
@@ -402,7 +402,7 @@ impl Speaker {
     }
 
     /// Tells what differs from before.
-    fn take_up(&mut self, duty: Duty) {
+    fn take_up(&mut self, duty: Arc<Duty>) {
         let events = duty.events_since(&self.duty);
         let kept = duty.all_addresses();
         for address in self.duty.all_addresses().difference(&kept) {
@@ -519,7 +519,7 @@ impl Speaker {
             // Its failure does not matter any more.
             let _failure = port.close().await;
         }
-        self.take_up(Duty::default());
+        self.take_up(Arc::default());
         while let Some(deadline) = self.succession.membership().and_then(Membership::next_deadline) {
             sleep(deadline.saturating_since(now())).await;
             self.step(Input::Tick);

@@ -38,7 +38,7 @@ pub struct Succession {
     world: Option<Arc<World>>,
     uplinks: Option<Vec<Uplink>>,
     unfit: BTreeSet<Unfit>,
-    duty: Duty,
+    duty: Arc<Duty>,
     holds: BTreeMap<IpAddr, u32>,
     /// What is answered for although another node is elected, and until when.
     relieved: BTreeMap<LbKey, Moment>,
@@ -48,7 +48,7 @@ pub struct Succession {
 #[derive(Debug)]
 pub struct Outcome {
     /// What to announce from now on.
-    pub duty: Duty,
+    pub duty: Arc<Duty>,
     /// What to send.
     pub outputs: Outputs,
     /// How many elections were held.
@@ -66,7 +66,7 @@ impl Succession {
             world: None,
             uplinks: None,
             unfit: BTreeSet::new(),
-            duty: Duty::default(),
+            duty: Arc::default(),
             holds: BTreeMap::new(),
             relieved: BTreeMap::new(),
         }
@@ -161,7 +161,8 @@ impl Succession {
         withhold(&mut duty, &self.elections);
         self.relieved.retain(|key, _| relieved.contains_key(key) && duty.announced.contains_key(key));
         self.holds = self.terms(&duty);
-        self.duty = duty.clone();
+        let duty = Arc::new(duty);
+        self.duty = Arc::clone(&duty);
         let said = self.handle(Input::Say(self.statement(self.holds.clone())), now);
         outputs.extend(said);
         let companions = self.elections.companions();

@@ -23,7 +23,7 @@ fn close(allocator: &mut Allocator, list: &[(&str, &str)]) {
                 kind: Kind::Own("AddressConflict".into()),
                 namespace: "metallb-system".into(),
                 name: (*address).into(),
-                uid: String::new(),
+                uid: "".into(),
             },
             created: None,
             labels: labels(""),

@@ -76,7 +76,7 @@ fn strangers(list: &[(u8, bool)], pools: &Pools) -> Closed {
             kind: Kind::Own("AddressConflict".into()),
             namespace: "metallb-system".into(),
             name: format!("192.0.2.{n}"),
-            uid: String::new(),
+            uid: "".into(),
         },
         created: None,
         labels: BTreeMap::new(),

@@ -13,7 +13,7 @@ pub(super) fn pools(specs: &[(&str, Value)]) -> Arc<Pools> {
                 kind: Kind::Own("IPAddressPool".into()),
                 namespace: "metallb-system".into(),
                 name: (*name).into(),
-                uid: String::new(),
+                uid: "".into(),
             },
             created: i64::try_from(index).ok(),
             labels: Labels::new(),

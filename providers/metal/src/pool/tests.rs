@@ -8,7 +8,7 @@ fn object(name: &str, created: Option<i64>, spec: Value) -> OwnObject {
             kind: causeway_api::Kind::Own("IPAddressPool".into()),
             namespace: "metallb-system".into(),
             name: name.into(),
-            uid: String::new(),
+            uid: "".into(),
         },
         created,
         labels: Labels::new(),

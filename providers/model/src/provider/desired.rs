@@ -544,12 +544,8 @@ impl Draft<'_> {
         let family = spec.families.first().copied().unwrap_or(Family::V4);
         let resolved = addresses.of(&self.lb.nodes, family);
         for node in resolved.without.iter() {
-            let object = ObjectRef {
-                kind: Kind::Node,
-                namespace: String::new(),
-                name: node.clone(),
-                uid: String::new(),
-            };
+            let object =
+                ObjectRef { kind: Kind::Node, namespace: String::new(), name: node.clone(), uid: "".into() };
             let text = format!(
                 "the node has no {family:?} InternalIP and is no target: give it one, or exclude it by label {}",
                 names::LABEL_EXCLUDE_NODE
