@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::fence::Fence;
-use crate::key::{LbKey, ObjectRef};
+use crate::key::{Kind, LbKey, ObjectRef};
 use crate::model::{LoadBalancer, Member, Protocol};
 use crate::plan::{Outcome, Plan, PlannedChange};
 use crate::problem::Problem;
@@ -100,6 +100,20 @@ pub struct OwnObject {
     pub spec: serde_json::Value,
     /// `status`, or null.
     pub status: serde_json::Value,
+}
+
+impl OwnObject {
+    /// An object that has nothing but its name and what it asks for.
+    #[must_use]
+    pub fn new(kind: &str, namespace: &str, name: &str, spec: serde_json::Value) -> Self {
+        let object = ObjectRef {
+            kind: Kind::Own(kind.to_owned()),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: String::new(),
+        };
+        Self { object, created: None, labels: BTreeMap::new(), spec, status: serde_json::Value::Null }
+    }
 }
 
 /// All objects of the provider's own kinds, sorted by kind, namespace, name; and what else of the cluster it wants for its facts.

@@ -151,23 +151,12 @@ fn overlap(pool: &ObjectRef, found: &[String]) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use causeway_api::{Kind, Severity};
+    use causeway_api::Severity;
     use rstest::rstest;
     use serde_json::{Value, json};
 
     fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
-        OwnObject {
-            object: ObjectRef {
-                kind: Kind::Own(kind.into()),
-                namespace: "metallb-system".into(),
-                name: name.into(),
-                uid: String::new(),
-            },
-            created: None,
-            labels: BTreeMap::new(),
-            spec,
-            status: Value::Null,
-        }
+        OwnObject::new(kind, "metallb-system", name, spec)
     }
 
     fn stranger(name: &str, address: &str, phase: &str) -> OwnObject {

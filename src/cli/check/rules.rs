@@ -304,7 +304,7 @@ pub fn webhook(name: &str, service: &str, answered: bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use causeway_api::{Condition, Kind, ObjectRef};
+    use causeway_api::Condition;
     use k8s_openapi::api::coordination::v1::LeaseSpec;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
     use rstest::rstest;
@@ -364,18 +364,9 @@ mod tests {
     }
 
     fn own(kind: &str, name: &str, spec: serde_json::Value) -> OwnObject {
-        OwnObject {
-            object: ObjectRef {
-                kind: Kind::Own(kind.into()),
-                namespace: "m".into(),
-                name: name.into(),
-                uid: name.into(),
-            },
-            created: None,
-            labels: BTreeMap::new(),
-            spec,
-            status: serde_json::Value::Null,
-        }
+        let mut own = OwnObject::new(kind, "m", name, spec);
+        own.object.uid = name.into();
+        own
     }
 
     fn levels(findings: &[Finding]) -> Vec<(Level, &str)> {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use causeway_api::{
-    CloudProvider, Condition, Fence, IngressPoint, IpMode, Kind, ObjectRef, OwnObject, Permit,
-};
+use causeway_api::{CloudProvider, Condition, Fence, IngressPoint, IpMode, OwnObject, Permit};
 use causeway_metal::Metal;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -71,18 +69,7 @@ fn boot(cluster: &FakeCluster, fence: Fence) -> MetalEngine {
 }
 
 fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
-    OwnObject {
-        object: ObjectRef {
-            kind: Kind::Own(kind.into()),
-            namespace: "metallb-system".into(),
-            name: name.into(),
-            uid: String::new(),
-        },
-        created: None,
-        labels: Default::default(),
-        spec,
-        status: Value::Null,
-    }
+    OwnObject::new(kind, "metallb-system", name, spec)
 }
 
 /// A cluster with one pool of four addresses, announced everywhere.

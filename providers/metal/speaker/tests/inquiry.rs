@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_api::{Endpoints, Kind, Layer, LbKey, ObjectRef, OwnObject, OwnObjects};
+use causeway_api::{Endpoints, Layer, LbKey, ObjectRef, OwnObject, OwnObjects};
 use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, Decision, Verdict, When, World, announcements};
 use causeway_metal::candidates::{Interfaces, LiveSet, NodeFacts};
@@ -290,13 +290,7 @@ fn reports_about_addresses_of_no_pool_are_removed_by_their_author_or_in_his_plac
 }
 
 fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
-    let object = ObjectRef {
-        kind: Kind::Own(kind.into()),
-        namespace: "metallb-system".into(),
-        name: name.into(),
-        uid: String::new(),
-    };
-    OwnObject { object, created: None, labels: BTreeMap::new(), spec, status: Value::Null }
+    OwnObject::new(kind, "metallb-system", name, spec)
 }
 
 fn world(pools: &[(&str, Value)]) -> World {

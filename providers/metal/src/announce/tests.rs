@@ -1,22 +1,11 @@
 use super::*;
-use causeway_api::{EndpointsPerNode, Kind, Layer, OwnObject, OwnObjects};
+use causeway_api::{EndpointsPerNode, Layer, OwnObject, OwnObjects};
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
-    OwnObject {
-        object: ObjectRef {
-            kind: Kind::Own(kind.into()),
-            namespace: "metallb-system".into(),
-            name: name.into(),
-            uid: String::new(),
-        },
-        created: None,
-        labels: Labels::new(),
-        spec,
-        status: Value::Null,
-    }
+    OwnObject::new(kind, "metallb-system", name, spec)
 }
 
 /// Nodes node1…node5 (node5 is labelled zone=b), one pool, the advertisements given.

@@ -4,23 +4,12 @@ use crate::candidates::{LiveSet, NodeFacts};
 use crate::fleet::{Statement, Unfit, Uplink};
 use crate::pool::Pools;
 use crate::selector::Labels;
-use causeway_api::{Endpoints, EndpointsPerNode, Kind, Layer, ObjectRef, OwnObject, OwnObjects};
+use causeway_api::{Endpoints, EndpointsPerNode, Layer, ObjectRef, OwnObject, OwnObjects};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
-    OwnObject {
-        object: ObjectRef {
-            kind: Kind::Own(kind.into()),
-            namespace: "metallb-system".into(),
-            name: name.into(),
-            uid: String::new(),
-        },
-        created: None,
-        labels: Labels::new(),
-        spec,
-        status: Value::Null,
-    }
+    OwnObject::new(kind, "metallb-system", name, spec)
 }
 
 fn node(index: usize) -> String {

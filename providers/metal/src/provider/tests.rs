@@ -1,7 +1,7 @@
 use super::*;
 use causeway_api::{
     Body, CloudError, Endpoints, Family, FamilyPolicy, HealthCheck, HealthProtocol, IngressPoint,
-    IngressSpec, IpMode, Kind, NodeSet, ObjectRef, OwnObject, PlannedChange as _, Protocol, ServicePort,
+    IngressSpec, IpMode, NodeSet, ObjectRef, OwnObject, PlannedChange as _, Protocol, ServicePort,
     ServiceSpec, Severity, Stack as _, TrafficPolicy, Verb,
 };
 use rstest::rstest;
@@ -21,18 +21,7 @@ pub(super) fn now<F: Future>(future: F) -> F::Output {
 }
 
 pub(super) fn own(kind: &str, name: &str, spec: Value) -> OwnObject {
-    OwnObject {
-        object: ObjectRef {
-            kind: Kind::Own(kind.into()),
-            namespace: "metallb-system".into(),
-            name: name.into(),
-            uid: String::new(),
-        },
-        created: None,
-        labels: BTreeMap::new(),
-        spec,
-        status: Value::Null,
-    }
+    OwnObject::new(kind, "metallb-system", name, spec)
 }
 
 pub(super) fn pool(name: &str, ranges: &[&str]) -> OwnObject {

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use causeway_api::{Endpoints, EndpointsPerNode, Kind, Layer, LbKey, ObjectRef, OwnObject, OwnObjects};
+use causeway_api::{Endpoints, EndpointsPerNode, Layer, LbKey, ObjectRef, OwnObject, OwnObjects};
 use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, When, World};
 use causeway_metal::candidates::NodeFacts;
@@ -25,18 +25,7 @@ use crate::segment::{Bed, this_program};
 const NODES: [(&str, &str); 2] = [("n1", "10.77.0.1"), ("n2", "10.77.0.2")];
 
 fn own(kind: &str, spec: Value) -> OwnObject {
-    OwnObject {
-        object: ObjectRef {
-            kind: Kind::Own(kind.into()),
-            namespace: "metallb-system".into(),
-            name: "it".into(),
-            uid: String::new(),
-        },
-        created: None,
-        labels: BTreeMap::new(),
-        spec,
-        status: Value::Null,
-    }
+    OwnObject::new(kind, "metallb-system", "it", spec)
 }
 
 fn world(vips: &[String]) -> World {

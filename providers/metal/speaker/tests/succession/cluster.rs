@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_api::{Endpoints, EndpointsPerNode, Kind, Layer, LbKey, ObjectRef, OwnObject, OwnObjects};
+use causeway_api::{Endpoints, EndpointsPerNode, Layer, LbKey, ObjectRef, OwnObject, OwnObjects};
 use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, When, World};
 use causeway_metal::candidates::NodeFacts;
@@ -46,10 +46,7 @@ pub fn vip(index: usize) -> IpAddr {
 }
 
 fn own(kind: &str, spec: Value) -> OwnObject {
-    let kind = Kind::Own(kind.into());
-    let object =
-        ObjectRef { kind, namespace: "metallb-system".into(), name: "it".into(), uid: String::new() };
-    OwnObject { object, created: None, labels: BTreeMap::new(), spec, status: Value::Null }
+    OwnObject::new(kind, "metallb-system", "it", spec)
 }
 
 /// `addresses` Services, each with one address, that all `nodes` may announce.
