@@ -428,6 +428,12 @@ pub fn own(kind: &str, o: types::Own) -> OwnObject {
         },
         created: m.creation_timestamp.map(|t| t.0.as_second()),
         labels: m.labels.unwrap_or_default(),
+        annotations: m
+            .annotations
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(names::ANNOTATION_PREFIX))
+            .collect(),
         spec: o.spec,
         status: o.status,
     }

@@ -109,6 +109,24 @@ fn affinity_has_the_api_servers_default_timeout() {
 }
 
 #[test]
+fn of_an_own_object_only_our_annotations_are_kept() {
+    let object = own(
+        "BGPPeer",
+        serde_json::from_value(json!({
+            "metadata": {
+                "namespace": "m", "name": "tor", "uid": "u", "creationTimestamp": "2026-01-02T03:04:05Z", "labels": {"l": "1"},
+                "annotations": {"causeway.io/passive": "true", "example.org/a": "2", "causeway.io.example.org/b": "3"}
+            },
+            "spec": {"myASN": 64500}
+        }))
+        .unwrap(),
+    );
+    assert_eq!(object.annotations, [("causeway.io/passive".to_owned(), "true".to_owned())].into());
+    assert_eq!((object.created, object.labels.len()), (Some(1_767_323_045), 1));
+    assert_eq!(object.object.to_string(), "BGPPeer m/tor");
+}
+
+#[test]
 fn our_conditions_are_those_of_our_domain_and_kubernetes_own() {
     assert!(our_condition(names::CONDITION_READY) && our_condition(names::CONDITION_PORTS_ERROR));
     assert!(!our_condition("causeway.iox/Thing") && !our_condition("Ready") && !our_condition("causeway.io"));

@@ -188,23 +188,12 @@ async fn delete(api: &Api<AddressConflict>, address: IpAddr) -> kube::Result<()>
 
 #[cfg(test)]
 mod tests {
-    use causeway_api::{Kind, ObjectRef, OwnObject};
+    use causeway_api::OwnObject;
 
     use super::*;
 
     fn object(spec: serde_json::Value) -> OwnObject {
-        OwnObject {
-            object: ObjectRef {
-                kind: Kind::Own("AddressConflict".into()),
-                namespace: "metallb-system".into(),
-                name: "it".into(),
-                uid: "".into(),
-            },
-            created: None,
-            labels: BTreeMap::new(),
-            spec,
-            status: serde_json::Value::Null,
-        }
+        OwnObject::new("AddressConflict", "metallb-system", "it", spec)
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 /// Domain of our annotations, tags and conditions.
 pub const DOMAIN: &str = "causeway.io";
+/// Prefix of our annotations.
+pub const ANNOTATION_PREFIX: &str = "causeway.io/";
 /// `spec.controller` of the IngressClasses that are ours.
 pub const INGRESS_CONTROLLER: &str = "causeway.io/ingress";
 /// Field manager of our writes to the API server.

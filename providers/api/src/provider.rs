@@ -1,7 +1,7 @@
 //! The trait that a cloud implements.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -87,8 +87,8 @@ pub struct Capabilities {
     pub status_is_commit: bool,
 }
 
-/// One object of an own kind, as the API server gave it.
-#[derive(Clone, Debug, PartialEq)]
+/// One object of an own kind, as the API server gave it. `Debug` does not show a password that its spec may hold.
+#[derive(Clone, PartialEq)]
 pub struct OwnObject {
     /// Identity.
     pub object: ObjectRef,
@@ -96,6 +96,8 @@ pub struct OwnObject {
     pub created: Option<i64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Annotations with our prefix ([`crate::names::ANNOTATION_PREFIX`]); no others.
+    pub annotations: BTreeMap<String, String>,
     /// `spec`.
     pub spec: serde_json::Value,
     /// `status`, or null.
@@ -112,7 +114,31 @@ impl OwnObject {
             name: name.to_owned(),
             uid: "".into(),
         };
-        Self { object, created: None, labels: BTreeMap::new(), spec, status: serde_json::Value::Null }
+        Self {
+            object,
+            created: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            spec,
+            status: serde_json::Value::Null,
+        }
+    }
+}
+
+impl Debug for OwnObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut spec = self.spec.clone();
+        if let Some(password) = spec.get_mut("password") {
+            *password = "***".into();
+        }
+        f.debug_struct("OwnObject")
+            .field("object", &self.object)
+            .field("created", &self.created)
+            .field("labels", &self.labels)
+            .field("annotations", &self.annotations)
+            .field("spec", &spec)
+            .field("status", &self.status)
+            .finish()
     }
 }
 
@@ -217,5 +243,20 @@ pub trait CloudProvider: Send + Sync + 'static {
     /// Answers the keys that must be observed anew.
     fn audit(&self) -> impl Future<Output = Result<Vec<LbKey>>> + Send {
         std::future::ready(Ok(Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_own_object_does_not_show_its_password() {
+        let object =
+            OwnObject::new("BGPPeer", "m", "tor", json!({"password": "open sesame", "myASN": 64500}));
+        let text = format!("{object:?}");
+        assert!(!text.contains("sesame") && text.contains("64500"), "{text}");
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use causeway_api::{Family, FamilyPolicy, Kind, Layer, LbKey, ObjectRef, OwnObject, OwnObjects, Protocol};
+use causeway_api::{Family, FamilyPolicy, Layer, LbKey, ObjectRef, OwnObject, OwnObjects, Protocol};
 use causeway_metal::allocator::{Allocator, Families, OutsidePools, Request, SharingKey, field};
 use causeway_metal::pool::Pools;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Microseconds of each kind of request, medians.
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +39,7 @@ fn request(n: u32) -> Request {
 }
 
 fn pools(range: &str) -> Arc<Pools> {
-    let pool = OwnObject {
-        object: ObjectRef {
-            kind: Kind::Own("IPAddressPool".into()),
-            namespace: "metallb-system".into(),
-            name: "all".into(),
-            uid: "".into(),
-        },
-        created: None,
-        labels: BTreeMap::new(),
-        spec: json!({ "addresses": [range] }),
-        status: Value::Null,
-    };
+    let pool = OwnObject::new("IPAddressPool", "metallb-system", "all", json!({ "addresses": [range] }));
     Arc::new(Pools::new(&OwnObjects { objects: vec![pool], ..OwnObjects::default() }).0)
 }
 

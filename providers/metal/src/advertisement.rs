@@ -139,18 +139,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn parse_one(spec: Value) -> (Option<L2Advertisement>, Vec<Problem>) {
-        let object = OwnObject {
-            object: ObjectRef {
-                kind: causeway_api::Kind::Own("L2Advertisement".into()),
-                namespace: "metallb-system".into(),
-                name: "ad".into(),
-                uid: "".into(),
-            },
-            created: None,
-            labels: Labels::new(),
-            spec,
-            status: Value::Null,
-        };
+        let object = OwnObject::new("L2Advertisement", "metallb-system", "ad", spec);
         let (mut ads, problems) =
             L2Advertisement::parse_all(&OwnObjects { objects: vec![object], ..OwnObjects::default() });
         (ads.pop(), problems)

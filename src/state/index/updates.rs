@@ -296,7 +296,8 @@ impl Index {
                 // A status that we or others wrote changes no decision.
                 effects.own_status |= old.as_ref().is_none_or(|old| old.status != object.status);
                 effects.facts |= old.is_none_or(|old| {
-                    (&old.object, &old.spec, &old.labels) != (&object.object, &object.spec, &object.labels)
+                    (&old.object, &old.spec, &old.labels, &old.annotations)
+                        != (&object.object, &object.spec, &object.labels, &object.annotations)
                 });
             }
             Delta::Delete(path) => {

@@ -1,10 +1,10 @@
 //! Addresses that somebody has already: nodes and strangers.
 
-use super::tests::{addresses, got, ip, ips, labels, new, pools, refused, release, service};
+use super::tests::{addresses, got, ip, ips, new, pools, refused, release, service};
 use super::*;
-use causeway_api::{FamilyPolicy, Kind, ObjectRef, OwnObject, OwnObjects};
+use causeway_api::{FamilyPolicy, OwnObject, OwnObjects};
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const MAC: &str = "02:00:00:00:00:99";
 
@@ -18,18 +18,7 @@ fn close(allocator: &mut Allocator, list: &[(&str, &str)]) {
         }
         let spec =
             json!({"address": address, "mac": MAC, "phase": why, "node": "worker", "interface": "eth0"});
-        objects.objects.push(OwnObject {
-            object: ObjectRef {
-                kind: Kind::Own("AddressConflict".into()),
-                namespace: "metallb-system".into(),
-                name: (*address).into(),
-                uid: "".into(),
-            },
-            created: None,
-            labels: labels(""),
-            spec,
-            status: Value::Null,
-        });
+        objects.objects.push(OwnObject::new("AddressConflict", "metallb-system", address, spec));
     }
     let (closed, _) = Closed::new(&objects, allocator.pools());
     allocator.set_closed(Arc::new(closed));

@@ -2,7 +2,7 @@
 
 use super::tests::{addresses, pools, service};
 use super::*;
-use causeway_api::{FamilyPolicy, Kind, ObjectRef, OwnObject, OwnObjects, Protocol};
+use causeway_api::{FamilyPolicy, OwnObject, OwnObjects, Protocol};
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -71,18 +71,11 @@ fn outside() -> impl Strategy<Value = OutsidePools> {
 }
 
 fn strangers(list: &[(u8, bool)], pools: &Pools) -> Closed {
-    let object = |(n, before): &(u8, bool)| OwnObject {
-        object: ObjectRef {
-            kind: Kind::Own("AddressConflict".into()),
-            namespace: "metallb-system".into(),
-            name: format!("192.0.2.{n}"),
-            uid: "".into(),
-        },
-        created: None,
-        labels: BTreeMap::new(),
-        spec: json!({"address": format!("192.0.2.{n}"), "mac": "m", "node": "n", "interface": "i",
-            "phase": if *before { "Probe" } else { "Announced" }}),
-        status: serde_json::Value::Null,
+    let object = |(n, before): &(u8, bool)| {
+        let address = format!("192.0.2.{n}");
+        let spec = json!({"address": &address, "mac": "m", "node": "n", "interface": "i",
+            "phase": if *before { "Probe" } else { "Announced" }});
+        OwnObject::new("AddressConflict", "metallb-system", &address, spec)
     };
     let objects = OwnObjects { objects: list.iter().map(object).collect(), ..OwnObjects::default() };
     let (closed, problems) = Closed::new(&objects, pools);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::selector::Labels;
-use causeway_api::{FamilyPolicy, Kind, Layer, ObjectRef, OwnObject, OwnObjects, Protocol};
+use causeway_api::{FamilyPolicy, Layer, ObjectRef, OwnObject, OwnObjects, Protocol};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -9,16 +9,8 @@ pub(super) fn pools(specs: &[(&str, Value)]) -> Arc<Pools> {
         .iter()
         .enumerate()
         .map(|(index, (name, spec))| OwnObject {
-            object: ObjectRef {
-                kind: Kind::Own("IPAddressPool".into()),
-                namespace: "metallb-system".into(),
-                name: (*name).into(),
-                uid: "".into(),
-            },
             created: i64::try_from(index).ok(),
-            labels: Labels::new(),
-            spec: spec.clone(),
-            status: Value::Null,
+            ..OwnObject::new("IPAddressPool", "metallb-system", name, spec.clone())
         })
         .collect();
     Arc::new(Pools::new(&OwnObjects { objects, ..OwnObjects::default() }).0)

@@ -1,4 +1,5 @@
-//! MetalLB's custom resources, group `metallb.io`, as this provider reads and writes them, and [`AddressConflict`] of our own. Pure data.
+//! MetalLB's custom resources, group `metallb.io`, as this provider reads and writes them; [`BGPSessionState`] of frr-k8s; and [`AddressConflict`] of our own.
+//! Pure data.
 //!
 //! Invariants: MetalLB's field names, types, defaults, validation bounds, printed columns and the status subresource are those of MetalLB 0.16, so
 //! that its manifests apply unchanged and its objects stay valid when our definitions replace its own. What MetalLB refuses by
@@ -8,8 +9,14 @@
 
 mod address_conflict;
 mod address_pool;
+mod bfd_profile;
+mod bgp_advertisement;
+pub mod bgp_peer;
+mod bgp_session_state;
+mod community;
 pub mod configuration_state;
 mod l2_advertisement;
+mod service_bgp_status;
 mod service_l2_status;
 
 pub use address_conflict::{
@@ -17,46 +24,56 @@ pub use address_conflict::{
     VERSION as CONFLICT_VERSION,
 };
 pub use address_pool::{IPAddressPool, IPAddressPoolSpec, IPAddressPoolStatus, ServiceAllocation};
+pub use bfd_profile::{BFDProfile, BFDProfileSpec, BFDProfileStatus};
+pub use bgp_advertisement::{BGPAdvertisement, BGPAdvertisementSpec, BGPAdvertisementStatus};
+pub use bgp_peer::{BGPPeer, BGPPeerSpec, BGPPeerStatus, PEER_VERSION, PlainText, SecretReference};
+pub use bgp_session_state::{
+    BGPSessionState, BGPSessionStateSpec, BGPSessionStateStatus, SESSION_GROUP, peer_label,
+};
+pub use community::{Community, CommunityAlias, CommunitySpec, CommunityStatus};
 pub use configuration_state::{ConfigurationState, ConfigurationStateStatus};
 pub use l2_advertisement::{
     L2Advertisement, L2AdvertisementSpec, L2AdvertisementStatus, PreferredNodeSelector,
 };
+pub use service_bgp_status::{ServiceBGPStatus, ServiceBGPStatusSpec, ServiceBGPStatusStatus};
 pub use service_l2_status::{InterfaceInfo, ServiceL2Status, ServiceL2StatusSpec, ServiceL2StatusStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceConversion, CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt as _;
 
 /// API group of MetalLB's kinds.
 pub const GROUP: &str = "metallb.io";
-/// API version of MetalLB's kinds.
+/// API version of MetalLB's kinds, but BGPPeer: [`PEER_VERSION`].
 pub const VERSION: &str = "v1beta1";
 
 /// Every CustomResourceDefinition of this provider, sorted by name: what `causeway crds` prints and what lies in `deploy/crds`.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut l2_advertisement = L2Advertisement::crd();
-    // MetalLB requires `spec` on pools alone: an advertisement without one means "every pool, every node".
-    spec_is_optional(&mut l2_advertisement);
-    let mut service_l2_status = ServiceL2Status::crd();
-    spec_is_optional(&mut service_l2_status);
     let mut address_conflict = AddressConflict::crd();
     // Written whole, in one request.
     address_conflict.spec.versions.iter_mut().for_each(|version| version.subresources = None);
     let mut configuration_state = ConfigurationState::crd();
-    spec_is_optional(&mut configuration_state);
     for schema in root_schemas(&mut configuration_state) {
         // MetalLB's has none at all.
         schema.properties.iter_mut().for_each(|properties| drop(properties.remove("spec")));
     }
+    // MetalLB requires `spec` on pools alone: an advertisement without one means "every pool, every node".
     let mut crds = vec![
-        address_conflict,
-        IPAddressPool::crd(),
-        l2_advertisement,
-        service_l2_status,
+        bgp_peer(),
+        BGPAdvertisement::crd(),
+        BFDProfile::crd(),
+        BGPSessionState::crd(),
+        Community::crd(),
+        L2Advertisement::crd(),
+        ServiceBGPStatus::crd(),
+        ServiceL2Status::crd(),
         configuration_state,
     ];
+    crds.iter_mut().for_each(spec_is_optional);
+    crds.extend([address_conflict, IPAddressPool::crd()]);
     for crd in &mut crds {
         for schema in root_schemas(crd) {
             schema.title = None;
@@ -65,6 +82,18 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     }
     crds.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     crds
+}
+
+/// Both versions in one. The conversion is said explicitly although `None` is what the API server takes without it: only so does applying the definition
+/// over MetalLB's take its conversion webhook away, which nobody answers any more once MetalLB is gone.
+fn bgp_peer() -> CustomResourceDefinition {
+    let mut crd = BGPPeer::crd();
+    for mut version in bgp_peer::v1beta1::BGPPeer::crd().spec.versions {
+        version.storage = false;
+        crd.spec.versions.insert(0, version);
+    }
+    crd.spec.conversion = Some(CustomResourceConversion { strategy: "None".to_owned(), webhook: None });
+    crd
 }
 
 fn root_schemas(crd: &mut CustomResourceDefinition) -> impl Iterator<Item = &mut JSONSchemaProps> {
@@ -107,15 +136,25 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn schema(kind: &str) -> Value {
+    fn crd(kind: &str) -> CustomResourceDefinition {
         let crd = crds().into_iter().find(|c| c.spec.names.kind == kind).expect(kind);
-        assert_eq!(crd.spec.group, GROUP);
         assert_eq!(crd.spec.scope, "Namespaced");
+        crd
+    }
+
+    fn schema(kind: &str) -> Value {
+        let crd = crd(kind);
+        assert_eq!(crd.spec.group, GROUP);
         assert_eq!(crd.spec.versions.len(), 1);
         let version = serde_json::to_value(&crd.spec.versions[0]).expect("plain data");
         assert_eq!(version["name"], VERSION);
         assert_eq!(version["subresources"], json!({"status": {}}));
         version
+    }
+
+    fn columns(version: &Value) -> Vec<(&str, &str)> {
+        let columns = version["additionalPrinterColumns"].as_array().expect("columns").iter();
+        columns.map(|c| (c["name"].as_str().unwrap_or(""), c["jsonPath"].as_str().unwrap_or(""))).collect()
     }
 
     fn at<'a>(version: &'a Value, path: &[&str]) -> &'a Value {
@@ -149,9 +188,15 @@ mod tests {
             names,
             [
                 "addressconflicts.causeway.io",
+                "bfdprofiles.metallb.io",
+                "bgpadvertisements.metallb.io",
+                "bgppeers.metallb.io",
+                "bgpsessionstates.frrk8s.metallb.io",
+                "communities.metallb.io",
                 "configurationstates.metallb.io",
                 "ipaddresspools.metallb.io",
                 "l2advertisements.metallb.io",
+                "servicebgpstatuses.metallb.io",
                 "servicel2statuses.metallb.io"
             ]
         );
@@ -172,14 +217,8 @@ mod tests {
         assert_eq!(addresses["x-kubernetes-validations"][0]["rule"], "size(self) > 0");
         let rule = addresses["items"]["x-kubernetes-validations"][0]["rule"].as_str().expect("a rule");
         assert!(rule.contains("isCIDR(self)") && !rule.contains('\n'), "{rule}");
-        let columns: Vec<_> = pool["additionalPrinterColumns"]
-            .as_array()
-            .expect("columns")
-            .iter()
-            .map(|c| (c["name"].as_str().unwrap_or(""), c["jsonPath"].as_str().unwrap_or("")))
-            .collect();
         assert_eq!(
-            columns,
+            columns(&pool),
             [
                 ("Auto Assign", ".spec.autoAssign"),
                 ("Avoid Buggy IPs", ".spec.avoidBuggyIPs"),
@@ -203,10 +242,108 @@ mod tests {
 
     #[test]
     fn status_fields_are_immutable() {
-        let status = schema("ServiceL2Status");
-        for field in ["node", "serviceName", "serviceNamespace"] {
-            let rules = &at(&status, &["status", field])["x-kubernetes-validations"];
-            assert_eq!(rules[0]["rule"], "self == oldSelf", "{field}");
+        for kind in ["ServiceL2Status", "ServiceBGPStatus"] {
+            let status = schema(kind);
+            for field in ["node", "serviceName", "serviceNamespace"] {
+                let rules = &at(&status, &["status", field])["x-kubernetes-validations"];
+                assert_eq!(rules[0]["rule"], "self == oldSelf", "{kind} {field}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_has_two_versions_and_needs_no_webhook() {
+        let crd = crd("BGPPeer");
+        let conversion = serde_json::to_value(&crd.spec.conversion).expect("plain data");
+        assert_eq!(conversion, json!({"strategy": "None"}));
+        let versions = serde_json::to_value(&crd.spec.versions).expect("plain data");
+        let [old, new] = versions.as_array().expect("a list").as_slice() else { panic!("{versions}") };
+        for (version, name, storage) in [(old, "v1beta1", false), (new, PEER_VERSION, true)] {
+            assert_eq!((&version["name"], &version["storage"]), (&json!(name), &json!(storage)));
+            assert_eq!(
+                (&version["served"], &version["subresources"]),
+                (&json!(true), &json!({"status": {}}))
+            );
+            assert_eq!(version["schema"]["openAPIV3Schema"].get("required"), None);
+            assert_eq!(
+                columns(version),
+                [
+                    ("Address", ".spec.peerAddress"),
+                    ("ASN", ".spec.peerASN"),
+                    ("BFD Profile", ".spec.bfdProfile"),
+                    ("Multi Hops", ".spec.ebgpMultiHop")
+                ]
+            );
+        }
+        assert_eq!((&old["deprecated"], new.get("deprecated")), (&json!(true), None));
+        assert_eq!(old["deprecationWarning"], "v1beta1 is deprecated, please use v1beta2");
+        assert_eq!(at(old, &["spec"])["required"], json!(["myASN", "peerASN", "peerAddress"]));
+        assert_eq!(at(new, &["spec"])["required"], json!(["myASN"]));
+        for field in ["myASN", "peerASN"] {
+            let asn = at(new, &["spec", field]);
+            assert_eq!((&asn["minimum"], &asn["maximum"]), (&json!(0.0), &json!(4_294_967_295.0)), "{field}");
+        }
+        assert_eq!(at(new, &["spec", "localASN"])["minimum"], json!(1.0));
+        assert_eq!(at(new, &["spec", "dynamicASN"])["enum"], json!(["internal", "external"]));
+        let port = at(new, &["spec", "peerPort"]);
+        assert_eq!(
+            (&port["default"], &port["minimum"], &port["maximum"]),
+            (&json!(179), &json!(1.0), &json!(16384.0))
+        );
+        for field in ["disableMP", "dualStackAddressFamily"] {
+            assert_eq!(at(new, &["spec", field])["default"], json!(false), "{field}");
+        }
+        for field in ["ebgpMultiHop", "enableGracefulRestart", "peerASN", "holdTime"] {
+            assert_eq!(at(new, &["spec", field]).get("default"), None, "{field}");
+        }
+        assert_eq!(
+            at(new, &["spec", "enableGracefulRestart"])["x-kubernetes-validations"][0]["rule"],
+            "self == oldSelf"
+        );
+        assert_eq!(at(new, &["spec", "passwordSecret"])["x-kubernetes-map-type"], "atomic");
+        let values = at(old, &["spec", "nodeSelectors", "[]", "matchExpressions", "[]", "values"]);
+        assert_eq!(values["minItems"], json!(1));
+    }
+
+    #[test]
+    fn bgp_advertisements_have_the_defaults_and_the_rule_of_metallb() {
+        let ad = schema("BGPAdvertisement");
+        assert_eq!(at(&ad, &["spec", "aggregationLength"])["default"], json!(32));
+        assert_eq!(at(&ad, &["spec", "aggregationLengthV6"])["default"], json!(128));
+        assert_eq!(at(&ad, &["spec", "localPref"])["format"], "int32");
+        assert_eq!(at(&ad, &["spec", "localPref"]).get("default"), None);
+        let rule = at(&ad, &["spec"])["x-kubernetes-validations"][0]["rule"].as_str().expect("a rule");
+        assert!(rule.starts_with("!has(self.serviceSelectors)"), "{rule}");
+        assert_eq!(columns(&ad).len(), 4);
+    }
+
+    #[test]
+    fn profiles_are_bounded_and_default_to_nothing() {
+        let profile = schema("BFDProfile");
+        for (field, low, high) in [
+            ("receiveInterval", 10.0, 60000.0),
+            ("transmitInterval", 10.0, 60000.0),
+            ("echoInterval", 10.0, 60000.0),
+            ("detectMultiplier", 2.0, 255.0),
+            ("minimumTtl", 1.0, 254.0),
+        ] {
+            let value = at(&profile, &["spec", field]);
+            assert_eq!((&value["minimum"], &value["maximum"]), (&json!(low), &json!(high)), "{field}");
+            assert_eq!(value.get("default"), None, "{field}");
+        }
+        assert_eq!(columns(&profile).len(), 4);
+        assert_eq!(schema("Community").get("additionalPrinterColumns"), None);
+    }
+
+    #[test]
+    fn session_states_are_those_of_frr_k8s() {
+        let crd = crd("BGPSessionState");
+        assert_eq!(crd.spec.group, SESSION_GROUP);
+        let version = serde_json::to_value(&crd.spec.versions[0]).expect("plain data");
+        let columns: Vec<_> = columns(&version).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(columns, ["Node", "Peer", "VRF", "BGP", "BFD"]);
+        for field in ["bgpStatus", "bfdStatus", "node", "peer", "vrf"] {
+            assert_eq!(at(&version, &["status", field])["type"], "string", "{field}");
         }
     }
 

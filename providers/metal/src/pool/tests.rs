@@ -3,18 +3,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 fn object(name: &str, created: Option<i64>, spec: Value) -> OwnObject {
-    OwnObject {
-        object: ObjectRef {
-            kind: causeway_api::Kind::Own("IPAddressPool".into()),
-            namespace: "metallb-system".into(),
-            name: name.into(),
-            uid: "".into(),
-        },
-        created,
-        labels: Labels::new(),
-        spec,
-        status: Value::Null,
-    }
+    OwnObject { created, ..OwnObject::new("IPAddressPool", "metallb-system", name, spec) }
 }
 
 fn pools(objects: Vec<OwnObject>) -> (Pools, Vec<String>) {
