@@ -486,6 +486,35 @@ pub struct Secret {
 }
 narrow!(Secret, k8s_openapi::api::core::v1::Secret, true);
 
+/// `v1` Secret with what may be the password of a BGP peer: its type and one entry, and nothing else of it. Read from one namespace only.
+#[derive(Clone, Default, Deserialize)]
+pub struct BasicAuth {
+    /// Narrow metadata.
+    #[serde(default, deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Type of the Secret.
+    #[serde(default, rename = "type", deserialize_with = "nullable")]
+    pub kind: String,
+    /// Its entries.
+    #[serde(default, deserialize_with = "nullable")]
+    pub data: BasicAuthData,
+}
+narrow!(BasicAuth, k8s_openapi::api::core::v1::Secret);
+
+/// The entries of a Secret that we read.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct BasicAuthData {
+    /// The password.
+    pub password: Option<k8s_openapi::ByteString>,
+}
+
+impl fmt::Debug for BasicAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BasicAuth").field("name", &self.metadata.name).field("type", &self.kind).finish_non_exhaustive()
+    }
+}
+
 /// `v1` Namespace: metadata only, on the wire too.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Namespace {
