@@ -190,16 +190,18 @@ fn announcement(key: &LbKey, member: &Member, addresses: Vec<IpAddr>) -> Option<
     if addresses.is_empty() {
         return None;
     }
+    let settings = causeway_metal::annotations::Settings::read(&member.annotations);
     Some(Announcement {
         key: key.clone(),
         object: member.object.clone(),
         addresses,
         labels: member.labels.clone(),
-        shares_address: causeway_metal::annotations::Settings::read(&member.annotations).sharing.is_some(),
+        shares_address: settings.sharing.is_some(),
         when: match service.traffic_policy {
             TrafficPolicy::Cluster => When::ClusterEndpoints,
             TrafficPolicy::Local => When::LocalEndpoints,
         },
         endpoints: service.endpoints.clone(),
+        single_announcer: settings.single_announcer,
     })
 }

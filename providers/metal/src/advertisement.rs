@@ -9,7 +9,7 @@ use causeway_api::{ObjectRef, OwnObject, OwnObjects, Problem};
 use crate::kinds::L2AdvertisementSpec;
 use crate::names::reasons;
 use crate::pool::Pool;
-use crate::selector::{self, LabelSelector, Labels, Selector};
+use crate::selector::{self, LabelSelector, Labels, Selector, any};
 
 /// One checked `L2Advertisement`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +28,6 @@ pub struct L2Advertisement {
     pub interfaces: BTreeSet<String>,
     /// Selectors of Services; empty: all.
     pub service_selectors: Vec<Selector>,
-}
-
-fn any(selectors: &[Selector], labels: &Labels) -> bool {
-    selectors.is_empty() || selectors.iter().any(|s| s.matches(labels))
 }
 
 impl L2Advertisement {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use causeway_api::{Endpoints, LbKey, ObjectRef};
 
 use crate::advertisement::L2Advertisement;
+use crate::bgp::BgpConfig;
 use crate::candidates::{Interfaces, LiveSet, NodeFacts, NodeName, WhyNot};
 use crate::elections::Elections;
 use crate::fleet::{Fleet, Rules};
@@ -41,6 +42,8 @@ pub struct Announcement {
     pub when: When,
     /// Usable endpoints by node; those without a node under the empty name.
     pub endpoints: Endpoints,
+    /// Only one node is to announce it by BGP.
+    pub single_announcer: bool,
 }
 
 /// All that decisions depend on, apart from who is alive.
@@ -48,8 +51,10 @@ pub struct Announcement {
 pub struct World {
     /// Pools, refused ones too.
     pub pools: Arc<Pools>,
-    /// Valid advertisements.
+    /// Valid L2 advertisements.
     pub advertisements: Arc<Vec<L2Advertisement>>,
+    /// Peers and advertisements of BGP.
+    pub bgp: Arc<BgpConfig>,
     /// All Nodes.
     pub nodes: Arc<BTreeMap<NodeName, NodeFacts>>,
     /// All load balancers with addresses.

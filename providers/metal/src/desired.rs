@@ -13,9 +13,10 @@ use serde_json::json;
 use crate::advertisement::L2Advertisement;
 use crate::allocator::{Families, Request, SharingKey, field};
 use crate::annotations::{LOAD_BALANCER_IPS, Settings, parse_addresses};
+use crate::bgp::{BgpConfig, Where};
 use crate::closed::Closed;
 use crate::limits::MAX_ADDRESSES;
-use crate::names::{ANNOTATION_FROM_POOL, events};
+use crate::names::{ANNOTATION_FROM_POOL, events, reasons};
 use crate::pool::Pools;
 use crate::selector::Labels;
 
@@ -26,8 +27,10 @@ pub struct Facts {
     pub generation: u64,
     /// Pools.
     pub pools: Arc<Pools>,
-    /// Valid advertisements.
+    /// Valid L2 advertisements.
     pub advertisements: Arc<Vec<L2Advertisement>>,
+    /// Peers and advertisements of BGP, without passwords.
+    pub bgp: Arc<BgpConfig>,
     /// Addresses that are given to nobody.
     pub closed: Arc<Closed>,
 }
@@ -35,8 +38,8 @@ pub struct Facts {
 impl PartialEq for Facts {
     fn eq(&self, other: &Self) -> bool {
         // The generation says when they were read, not what they say.
-        (&self.pools, &self.advertisements, &self.closed)
-            == (&other.pools, &other.advertisements, &other.closed)
+        (&self.pools, &self.advertisements, &self.bgp, &self.closed)
+            == (&other.pools, &other.advertisements, &other.bgp, &other.closed)
     }
 }
 
@@ -47,12 +50,16 @@ impl Facts {
         let (pools, mut problems) = Pools::new(objects);
         let (advertisements, more) = L2Advertisement::parse_all(objects);
         problems.extend(more);
+        let (bgp, more) = BgpConfig::without_secrets(objects);
+        problems.extend(more);
+        problems.extend(bgp.clashes(&pools, Where::Anywhere));
         let (closed, more) = Closed::new(objects, &pools);
         problems.extend(more);
         let facts = Self {
             generation,
             pools: Arc::new(pools),
             advertisements: Arc::new(advertisements),
+            bgp: Arc::new(bgp),
             closed: Arc::new(closed),
         };
         (facts, problems)
@@ -85,6 +92,10 @@ pub struct Wanted {
     pub labels: Labels,
     /// It carries the annotation for sharing, even an empty one.
     pub shares_address: bool,
+    /// It asks for sessionAffinity ClientIP.
+    pub affinity: bool,
+    /// Only one node is to announce it by BGP.
+    pub single_announcer: bool,
 }
 
 /// The desired stack: addresses.
@@ -180,6 +191,14 @@ fn wanted(key: &LbKey, member: &Member, spec: &ServiceSpec, problems: &mut Vec<P
             format!("{old} is deprecated; use the prefix metallb.io/ instead"),
         ));
     }
+    for (annotation, why) in &settings.wrong {
+        problems.push(Problem::warning(
+            member.object.clone(),
+            annotation.field(),
+            reasons::INVALID_ANNOTATION,
+            format!("{why}; it counts as absent"),
+        ));
+    }
     Wanted {
         object: member.object.clone(),
         ask: ask(key, member, spec, &settings, problems),
@@ -187,6 +206,8 @@ fn wanted(key: &LbKey, member: &Member, spec: &ServiceSpec, problems: &mut Vec<P
         from_pool: member.annotations.get(ANNOTATION_FROM_POOL).filter(|pool| !pool.is_empty()).cloned(),
         labels: member.labels.clone(),
         shares_address: settings.sharing.is_some(),
+        affinity: spec.affinity_seconds.is_some(),
+        single_announcer: settings.single_announcer,
     }
 }
 

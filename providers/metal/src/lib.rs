@@ -9,6 +9,7 @@
 //!                       |                      status, Events
 //!                       v
 //! L2Advertisement --> advertisement --> candidates --> election --> announce                      in each speaker
+//! BGPPeer, BGPAdvertisement, ... --> bgp --> bgp::routes                                           in each speaker
 //! ```
 
 pub mod advertisement;
@@ -16,6 +17,7 @@ pub mod allocator;
 pub mod annotations;
 pub mod announce;
 mod apply;
+pub mod bgp;
 pub mod candidates;
 pub mod closed;
 pub mod desired;

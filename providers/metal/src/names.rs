@@ -10,6 +10,16 @@ pub const ANNOTATION_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 /// Condition on a Service, true while somebody else on the segment uses one of its addresses or one that it asks for.
 pub const CONDITION_ADDRESS_CONFLICT: &str = "causeway.io/AddressConflict";
 
+/// Condition on a Service, true while it asks for sessionAffinity ClientIP and several nodes announce it by BGP.
+pub const CONDITION_SESSION_AFFINITY: &str = "causeway.io/SessionAffinityBestEffort";
+
+/// Label of BGPSessionStates: the node.
+pub const LABEL_SESSION_NODE: &str = "frrk8s.metallb.io/node";
+/// Label of BGPSessionStates: the router, see [`crate::kinds::peer_label`].
+pub const LABEL_SESSION_PEER: &str = "frrk8s.metallb.io/peer";
+/// Label of BGPSessionStates: the VRF, always empty.
+pub const LABEL_SESSION_VRF: &str = "frrk8s.metallb.io/vrf";
+
 /// Label of status objects: the node that wrote it.
 pub const LABEL_NODE: &str = "metallb.io/node";
 /// Label of status objects: name of the Service.
@@ -56,10 +66,36 @@ pub mod reasons {
     pub const INVALID_POOL: &str = "InvalidPool";
     /// A pool overlaps an older one.
     pub const OVERLAPPING_POOLS: &str = "OverlappingPools";
-    /// The spec of an L2Advertisement cannot be used.
+    /// The spec of an L2Advertisement or BGPAdvertisement cannot be used.
     pub const INVALID_ADVERTISEMENT: &str = "InvalidAdvertisement";
-    /// No L2Advertisement announces the addresses of a Service.
+    /// No advertisement announces the addresses of a Service.
     pub const NOT_ANNOUNCED: &str = "NotAnnounced";
+    /// Two BGPAdvertisements want one route with different attributes, so that it is not announced.
+    pub const CONFLICTING_ADVERTISEMENTS: &str = "ConflictingAdvertisements";
+    /// A BGPAdvertisement names a BGPPeer that does not exist.
+    pub const UNKNOWN_PEER: &str = "UnknownPeer";
+    /// Two BGPAdvertisements say the same.
+    pub const DUPLICATE_ADVERTISEMENT: &str = "DuplicateAdvertisement";
+    /// The spec of a BGPPeer cannot be used.
+    pub const INVALID_PEER: &str = "InvalidPeer";
+    /// Two BGPPeers of one node lead to the same router.
+    pub const DUPLICATE_PEER: &str = "DuplicatePeer";
+    /// The BGPPeers of one node do not agree on who the node is.
+    pub const PEERS_DISAGREE: &str = "PeersDisagree";
+    /// A BGPPeer has both graceful restart and BFD, which work against each other.
+    pub const GRACEFUL_RESTART_WITH_BFD: &str = "GracefulRestartWithBFD";
+    /// BFD does without the echo mode that is asked for.
+    pub const NO_BFD_ECHO: &str = "NoBFDEcho";
+    /// The spec of a BFDProfile cannot be used.
+    pub const INVALID_PROFILE: &str = "InvalidBFDProfile";
+    /// Part of a Community cannot be used.
+    pub const INVALID_COMMUNITY: &str = "InvalidCommunity";
+    /// An annotation has a value that says nothing.
+    pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+    /// An annotation with our prefix means nothing on this kind of object.
+    pub const UNKNOWN_ANNOTATION: &str = "UnknownAnnotation";
+    /// Several nodes announce a Service by BGP, which sessionAffinity ClientIP cannot bear.
+    pub const SEVERAL_ANNOUNCERS: &str = "SeveralAnnouncers";
     /// A setting of a node stands in the way of announcing.
     pub const NODE_SETTINGS: &str = "NodeSettings";
     /// A pool holds addresses of nodes.

@@ -14,7 +14,7 @@ use causeway_api::{
 
 use crate::allocator::OutsidePools;
 use crate::desired::{Facts, MetalStack, desired};
-use crate::kinds::{CONFLICT_GROUP, CONFLICT_VERSION, GROUP, VERSION};
+use crate::kinds::{CONFLICT_GROUP, CONFLICT_VERSION, GROUP, PEER_VERSION, VERSION};
 use crate::limits;
 use crate::names::ANNOTATION_FROM_POOL;
 use crate::observe::{Held, State};
@@ -42,6 +42,10 @@ pub fn own_kinds() -> Vec<OwnKind> {
     vec![
         kind(GROUP, VERSION, "IPAddressPool", "ipaddresspools", true),
         kind(GROUP, VERSION, "L2Advertisement", "l2advertisements", false),
+        kind(GROUP, VERSION, "BGPAdvertisement", "bgpadvertisements", false),
+        kind(GROUP, PEER_VERSION, "BGPPeer", "bgppeers", false),
+        kind(GROUP, VERSION, "BFDProfile", "bfdprofiles", false),
+        kind(GROUP, VERSION, "Community", "communities", false),
         kind(CONFLICT_GROUP, CONFLICT_VERSION, "AddressConflict", "addressconflicts", false),
     ]
 }

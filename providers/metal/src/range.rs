@@ -124,6 +124,21 @@ impl Range {
         (self.last - self.first).saturating_add(1)
     }
 
+    /// Prefix length of the largest block of addresses within.
+    #[must_use]
+    pub fn widest(&self) -> u8 {
+        let bits: u8 = if self.family == Family::V4 { 32 } else { 128 };
+        (0..=bits)
+            .find(|length| {
+                let host = bits - length;
+                // All the addresses there are do not fit a u128.
+                let Some(size) = 1_u128.checked_shl(host.into()) else { return self.size() == u128::MAX };
+                let Some(first) = self.first.checked_next_multiple_of(size) else { return false };
+                first.checked_add(size - 1).is_some_and(|last| last <= self.last)
+            })
+            .unwrap_or(bits)
+    }
+
     /// Number of addresses that end in .0 or .255.
     #[must_use]
     pub fn buggy(&self) -> u128 {
@@ -197,5 +212,22 @@ mod tests {
     #[test]
     fn the_whole_of_ipv6_has_a_size() {
         assert_eq!(Range::parse("::/0").expect("valid").size(), u128::MAX);
+    }
+
+    #[rstest]
+    #[case("192.0.2.0/24", 24)]
+    #[case("192.0.2.77/24", 24)]
+    #[case("192.0.2.10-192.0.2.20", 30)]
+    #[case("192.0.2.0-192.0.2.254", 25)]
+    #[case("192.0.2.1-192.0.2.2", 32)]
+    #[case("192.0.2.9-192.0.2.9", 32)]
+    #[case("0.0.0.0/0", 0)]
+    #[case("255.255.255.255/32", 32)]
+    #[case("2001:db8::/126", 126)]
+    #[case("2001:db8::1-2001:db8::ff", 121)]
+    #[case("::/0", 0)]
+    #[case("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1)]
+    fn the_largest_block_within(#[case] text: &str, #[case] length: u8) {
+        assert_eq!(Range::parse(text).expect("valid").widest(), length);
     }
 }

@@ -135,6 +135,12 @@ fn operator(requirement: &LabelSelectorRequirement) -> Result<Operator, Selector
     }
 }
 
+/// Whether one of the selectors matches; none at all matches everything.
+#[must_use]
+pub fn any(selectors: &[Selector], labels: &Labels) -> bool {
+    selectors.is_empty() || selectors.iter().any(|selector| selector.matches(labels))
+}
+
 /// Checks a list of selectors of which one match is enough.
 ///
 /// # Errors

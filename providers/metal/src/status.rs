@@ -2,14 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use causeway_api::{Condition, Family, FamilyPolicy, IngressPoint, IpMode, MemberStatus, Problem};
 
 use crate::allocator::{Families, field};
+use crate::annotations::SINGLE_ANNOUNCER;
+use crate::bgp::{self, BgpAdvertisement, Where};
 use crate::closed::{Stranger, Taken};
 use crate::desired::{Ask, Facts, MetalStack, Wanted};
-use crate::names::{ANNOTATION_FROM_POOL, CONDITION_ADDRESS_CONFLICT, events, reasons};
+use crate::names::{
+    ANNOTATION_FROM_POOL, CONDITION_ADDRESS_CONFLICT, CONDITION_SESSION_AFFINITY, events, reasons,
+};
 use crate::observe::Held;
+use crate::pool::Pool;
 
 /// The status of the Service of a stack; none for what is not served here.
 #[must_use]
@@ -25,7 +31,10 @@ pub fn status(want: &MetalStack, have: &Held) -> Vec<MemberStatus> {
     vec![MemberStatus {
         object: wanted.object.clone(),
         ingress: Some(ingress),
-        conditions: conflict(wanted, &want.facts, have).into_iter().collect(),
+        conditions: [conflict(wanted, &want.facts, have), affinity(wanted, &want.facts, have)]
+            .into_iter()
+            .flatten()
+            .collect(),
         annotations: BTreeMap::from([(ANNOTATION_FROM_POOL.to_owned(), pool)]),
         problems: problems(wanted, &want.facts, have),
         notes: have.notes.clone(),
@@ -57,6 +66,30 @@ fn conflict(wanted: &Wanted, facts: &Facts, have: &Held) -> Option<Condition> {
         reason: reasons::ADDRESS_CONFLICT.to_owned(),
         message: met.join("; "),
     })
+}
+
+/// Several nodes announce the Service to routers, and it wants each client at one endpoint: which node a connection comes to is up to the routers, and kube-proxy
+/// keeps a client with an endpoint on each node by itself.
+fn affinity(wanted: &Wanted, facts: &Facts, have: &Held) -> Option<Condition> {
+    let by_bgp = announced_pool(facts, have)
+        .is_some_and(|pool| facts.bgp.announcing(pool, &wanted.labels).next().is_some());
+    is_best_effort(wanted.affinity, wanted.single_announcer, by_bgp).then(|| Condition {
+        kind: CONDITION_SESSION_AFFINITY.to_owned(),
+        status: true,
+        reason: reasons::SEVERAL_ANNOUNCERS.to_owned(),
+        message: format!(
+            "several nodes announce this Service by BGP, and routers may send the connections of one client to any of them, so that sessionAffinity ClientIP does not always hold; the \
+             annotation {} makes one node announce it, if that can carry the traffic",
+            SINGLE_ANNOUNCER.key()
+        ),
+    })
+}
+
+/// Whether sessionAffinity ClientIP of a Service is kept as well as routers happen to allow: it asks for it, is announced by BGP, and not from one node
+/// alone.
+#[must_use]
+pub fn is_best_effort(affinity: bool, single_announcer: bool, announced_by_bgp: bool) -> bool {
+    affinity && announced_by_bgp && !single_announcer
 }
 
 fn in_conflict(address: IpAddr, stranger: &Stranger, held: bool) -> String {
@@ -152,11 +185,20 @@ fn announcing(wanted: &Wanted, facts: &Facts, have: &Held) -> Vec<Problem> {
             ),
         );
     }
-    let each = || have.addresses.iter().find_map(|address| facts.pools.of(&[*address]));
-    let Some(pool) = facts.pools.of(&have.addresses).or_else(each) else { return problems };
-    let mut announcing =
+    let Some(pool) = announced_pool(facts, have) else { return problems };
+    let mut by_l2 =
         facts.advertisements.iter().filter(|ad| ad.matches_pool(pool) && ad.matches_service(&wanted.labels));
-    if wanted.shares_address && announcing.clone().any(|ad| !ad.service_selectors.is_empty()) {
+    let shared = wanted.shares_address && by_l2.clone().any(|ad| !ad.service_selectors.is_empty());
+    let meant: Vec<&BgpAdvertisement> = facts
+        .bgp
+        .advertisements
+        .iter()
+        .filter(|ad| ad.matches_pool(pool) && ad.matches_service(&wanted.labels))
+        .collect();
+    let by_bgp = facts.bgp.announcing(pool, &wanted.labels).next().is_some();
+    let addresses: Vec<_> = have.addresses.iter().map(ToString::to_string).collect();
+    let (addresses, pool_name) = (addresses.join(", "), &pool.name);
+    if shared {
         say(
             field::ALLOW_SHARED_IP,
             reasons::NOT_ANNOUNCED,
@@ -164,19 +206,56 @@ fn announcing(wanted: &Wanted, facts: &Facts, have: &Held) -> Vec<Problem> {
              announced from another node; remove the annotation or the selectors"
                 .into(),
         );
-    } else if announcing.next().is_none() {
-        let addresses: Vec<_> = have.addresses.iter().map(ToString::to_string).collect();
+    } else if by_l2.next().is_none() && meant.is_empty() {
         say(
             "",
             reasons::NOT_ANNOUNCED,
             format!(
-                "{} is assigned, but no L2Advertisement announces addresses of pool {} for this Service; create one in the namespace of the pools",
-                addresses.join(", "),
-                pool.name
+                "{addresses} is assigned, but no L2Advertisement or BGPAdvertisement announces addresses of pool {pool_name} for this Service; create one in the namespace of \
+                 the pools"
+            ),
+        );
+    } else if !meant.is_empty() && !by_bgp {
+        say(
+            "",
+            reasons::NOT_ANNOUNCED,
+            format!(
+                "{addresses} is assigned, and BGPAdvertisement {} is to announce it, but there is none of the BGPPeers that it is for; create one in the namespace of the pools, or look at \
+                 its Events",
+                meant.iter().map(|ad| ad.object.name.as_str()).collect::<Vec<_>>().join(", ")
             ),
         );
     }
+    problems.extend(contradictions(wanted, &meant, pool));
     problems
+}
+
+/// The pool whose advertisements announce the addresses.
+fn announced_pool<'a>(facts: &'a Facts, have: &Held) -> Option<&'a Pool> {
+    let each = || have.addresses.iter().find_map(|address| facts.pools.of(&[*address]));
+    facts.pools.of(&have.addresses).or_else(each).map(Arc::as_ref)
+}
+
+/// Advertisements that are sure to want one route of the Service with different attributes, which then is not announced.
+fn contradictions(wanted: &Wanted, meant: &[&BgpAdvertisement], pool: &Pool) -> Option<Problem> {
+    meant.iter().enumerate().find_map(|(index, one)| {
+        meant[index + 1..].iter().find_map(|two| {
+            let attribute = one.differs(two).filter(|_| bgp::meet(one, two, pool, Where::Anywhere))?;
+            Some(Problem::error(
+                wanted.object.clone(),
+                "",
+                reasons::CONFLICTING_ADVERTISEMENTS,
+                format!(
+                    "{attribute} is {} in {} and {} in {}, so that routers hear nothing of this Service from nodes that both select; give both the same, or let their peers, nodes or Services \
+                     differ",
+                    one.value(attribute),
+                    one.object,
+                    two.value(attribute),
+                    two.object
+                ),
+            ))
+        })
+    })
 }
 
 /// The family that a Service which prefers two has not got.

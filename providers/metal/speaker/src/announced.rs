@@ -233,6 +233,7 @@ mod tests {
                 shares_address: false,
                 when: When::ClusterEndpoints,
                 endpoints: Endpoints::default(),
+                single_announcer: false,
             }),
             pool: None,
             elected: None,

@@ -71,6 +71,7 @@ mod tests {
             endpoints: Endpoints {
                 by_node: [("n".to_owned(), EndpointsPerNode { ready, serving: 1 })].into(),
             },
+            single_announcer: false,
         };
         World {
             nodes: Arc::new([("n".to_owned(), NodeFacts { cordoned, ..NodeFacts::default() })].into()),

@@ -53,5 +53,6 @@ fn announcement(address: IpAddr) -> Announcement {
         shares_address: false,
         when: When::LocalListener,
         endpoints: Endpoints::default(),
+        single_announcer: false,
     }
 }

@@ -46,6 +46,7 @@ fn decision(address: &str, interfaces: Interfaces) -> Decision {
             shares_address: false,
             when: When::ClusterEndpoints,
             endpoints: Endpoints::default(),
+            single_announcer: false,
         }),
         pool: None,
         elected: Some("me".into()),

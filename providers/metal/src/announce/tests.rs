@@ -49,6 +49,7 @@ fn service(address: &str, when: When, endpoints: &[(&str, u32, u32)]) -> Announc
                 })
                 .collect(),
         },
+        single_announcer: false,
     }
 }
 

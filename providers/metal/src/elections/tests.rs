@@ -32,6 +32,7 @@ fn announcement(index: usize, address: &str, local: Option<&[(usize, u32, u32)]>
                 .map(|(n, ready, serving)| (node(*n), EndpointsPerNode { ready: *ready, serving: *serving }))
                 .collect(),
         },
+        single_announcer: false,
     })
 }
 

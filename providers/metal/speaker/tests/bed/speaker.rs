@@ -48,6 +48,7 @@ fn world(vips: &[String]) -> World {
             shares_address: false,
             when: When::ClusterEndpoints,
             endpoints: Endpoints { by_node: [("n1".into(), ready)].into() },
+            single_announcer: false,
         };
         (key, Arc::new(announcement))
     });

@@ -66,6 +66,7 @@ pub fn world(nodes: usize, addresses: usize) -> World {
             shares_address: false,
             when: When::ClusterEndpoints,
             endpoints: Endpoints { by_node: [(name(0), ready)].into() },
+            single_announcer: false,
         };
         (key, Arc::new(lb))
     });
