@@ -1,6 +1,6 @@
 //! Objects, configurations and worlds for tests, as short as they can be written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -86,14 +86,13 @@ pub(super) fn net(text: &str) -> IpNet {
 }
 
 /// A cluster: nodes n1, n2 and n3 with the label `node=<name>`, and pools p4 and p6.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Cluster {
     objects: Vec<OwnObject>,
     pub(super) nodes: BTreeMap<String, NodeFacts>,
     pub(super) fleet: Fleet,
     pub(super) services: Vec<Announcement>,
     pub(super) standby: bool,
-    pub(super) unfit: BTreeSet<Unfit>,
 }
 
 pub(super) fn cluster(more: Vec<OwnObject>) -> Cluster {
@@ -114,7 +113,6 @@ pub(super) fn cluster(more: Vec<OwnObject>) -> Cluster {
         fleet: Fleet::of(LiveSet::Nodes(names.map(str::to_owned).into())),
         services: Vec::new(),
         standby: false,
-        unfit: BTreeSet::new(),
     }
 }
 
@@ -129,11 +127,16 @@ impl Cluster {
         self
     }
 
-    /// What another speaker says of itself.
+    /// What a speaker says of itself.
     pub(super) fn unfit(mut self, name: &str, why: Unfit) -> Self {
         let statement = Statement { unfit: [why].into(), ..Statement::default() };
         self.fleet.statements.insert(name.to_owned(), Arc::new(statement));
         self
+    }
+
+    /// Lists the objects the other way round.
+    pub(super) fn turn(&mut self) {
+        self.objects.reverse();
     }
 
     pub(super) fn dead(mut self, name: &str) -> Self {
@@ -158,10 +161,10 @@ impl Cluster {
         }
     }
 
-    /// The decision for a node; for n1 with the reasons why it is unfit.
+    /// The decision for a node.
     pub(super) fn routes(&self, node: &str) -> Routing {
-        let none = BTreeSet::new();
-        routes(&self.world(), &self.fleet, node, if node == "n1" { &self.unfit } else { &none })
+        let unfit = self.fleet.statements.get(node).map(|said| said.unfit.clone()).unwrap_or_default();
+        routes(&self.world(), &self.fleet, node, &unfit)
     }
 
     /// The nodes that announce the only Service to any peer.

@@ -325,23 +325,15 @@ impl<'a> Pass<'a> {
         };
         let plan = self.plan(ads, lb);
         let endpoints = (lb.when == When::LocalEndpoints).then(|| self.standing.endpoints(lb));
-        let mut conflicts = Vec::new();
         for (out, prefix) in outs(&plan, lb) {
-            let peer = usize::from(out.peer);
-            match &out.what {
-                Ok(what) => self.parts[peer].push(Part { prefix, what: Rc::clone(what), endpoints, of }),
-                Err(clash) => {
-                    let all = &self.world.bgp.advertisements;
-                    conflicts.push(clash.conflict(prefix, &self.peers[peer].name, all));
-                }
-            }
+            self.parts[usize::from(out.peer)].push(Part { prefix, what: out.what.clone(), endpoints, of });
         }
         let decision = RouteDecision {
             announcement: Arc::clone(lb),
             pool: pool.map(|pool| pool.name.clone()),
             peers: Arc::clone(&plan.heard),
             silent: plan.silent,
-            conflicts,
+            conflicts: Vec::new(),
             withheld: Arc::clone(&plan.withheld),
         };
         (decision, Some(plan))
@@ -381,7 +373,7 @@ impl<'a> Pass<'a> {
         if lb.when != When::LocalListener && !any_usable(&lb.endpoints) {
             return Err(RouteSilence::NoEndpoint);
         }
-        self.standing.judge(lb, &all)?;
+        self.standing.judge(lb, node, &all)?;
         Ok(mine)
     }
 

@@ -12,7 +12,7 @@ use super::{BgpAdvertisement, Conflict, RibOut, RouteAttributes};
 /// One addition to what a peer shall have.
 pub(super) struct Part {
     pub(super) prefix: IpNet,
-    pub(super) what: Rc<Merged>,
+    pub(super) what: Result<Rc<Merged>, Clash>,
     /// Endpoints that stand behind the route on this node; `None` if their number says nothing.
     pub(super) endpoints: Option<u32>,
     /// Index of the load balancer.
@@ -51,17 +51,21 @@ impl<'a> Unite<'a> {
         rib.into_iter().collect()
     }
 
-    /// One route, of one part at least.
+    /// One route, of one part at least. A contradiction within one of them is one of the route.
     fn route(&mut self, run: &[Part]) -> Result<Arc<RouteAttributes>, Clash> {
-        let first = &run[0].what;
+        let first = run[0].what.as_ref().map_err(|clash| *clash)?;
         let mut more: Option<RouteAttributes> = None;
-        for part in run.iter().skip(1).filter(|part| !Rc::ptr_eq(&part.what, first)) {
-            if let Some(clash) = Clash::between(self.all, first.from, part.what.from) {
+        for part in run.iter().skip(1) {
+            let other = part.what.as_ref().map_err(|clash| *clash)?;
+            if Rc::ptr_eq(other, first) {
+                continue;
+            }
+            if let Some(clash) = Clash::between(self.all, first.from, other.from) {
                 return Err(clash);
             }
             let united = more.get_or_insert_with(|| (*first.attributes).clone());
-            united.communities.extend(&part.what.attributes.communities);
-            united.large.extend(&part.what.attributes.large);
+            united.communities.extend(&other.attributes.communities);
+            united.large.extend(&other.attributes.large);
         }
         // The weight of a route that stands for something whose weight is not known is not known.
         let endpoints: Option<u64> = run.iter().map(|part| part.endpoints.map(u64::from)).sum();
