@@ -9,12 +9,13 @@
 //!                                         └──▶ events, metrics, snapshot
 //! ```
 //!
-//! [`l2`], [`membership`] and [`succession`] are sans-IO state machines that know neither sockets nor Kubernetes; [`announced`], [`fitness`], [`interfaces`] and
+//! [`l2`], [`bgp`], [`membership`] and [`succession`] are sans-IO state machines that know neither sockets nor Kubernetes; [`announced`], [`fitness`], [`interfaces`] and
 //! [`snapshot`] are pure; [`mod@run`], `port`, `heartbeat`, `kube_proxy` and [`netlink`] are the rim.
 //!
 //! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
 pub mod announced;
+pub mod bgp;
 pub mod config;
 pub mod fitness;
 mod groups;

@@ -59,6 +59,7 @@ fn mutate(octets: &mut Vec<u8>, others: &[(PathBuf, Vec<u8>)], dice: &mut Jitter
 #[case("arp", targets::arp)]
 #[case("ndp", targets::ndp)]
 #[case("heartbeat", targets::heartbeat)]
+#[case("bgp", targets::bgp)]
 fn nothing_that_comes_from_the_network_breaks_it(#[case] target: &str, #[case] run: fn(&[u8])) {
     let seeds = corpus(target);
     for (_, octets) in &seeds {
@@ -74,6 +75,12 @@ fn nothing_that_comes_from_the_network_breaks_it(#[case] target: &str, #[case] r
         // In most tries with a checksum that fits, or nothing would get past it.
         if target == "ndp" && octets.len() >= 62 && !dice.bits().is_multiple_of(4) {
             seal(&mut octets);
+        }
+        if target == "bgp" && octets.len() >= 19 && !dice.bits().is_multiple_of(4) {
+            // One message, whatever it holds.
+            octets[..16].fill(0xff);
+            let length = octets.len() as u16;
+            octets[16..18].copy_from_slice(&length.to_be_bytes());
         }
         run(&octets);
         tries += 1;
@@ -157,9 +164,11 @@ fn seeds_are_what_is_said() {
     let frames = |target: &'static str, frames: Vec<(&'static str, causeway_speaker::l2::Frame)>| {
         frames.into_iter().map(move |(name, frame)| (target, name.to_owned(), frame.as_slice().to_vec()))
     };
+    let streams = bgp_streams().map(|(name, octets)| ("bgp", name.to_owned(), octets));
     let all = frames("arp", arps.to_vec())
         .chain(frames("ndp", ndps.to_vec()))
-        .chain(beats.into_iter().map(|(name, octets)| ("heartbeat", name, octets)));
+        .chain(beats.into_iter().map(|(name, octets)| ("heartbeat", name, octets)))
+        .chain(streams);
     for (target, name, octets) in all {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target).join(&name);
         if std::env::var_os("WRITE_SEEDS").is_some() {
@@ -168,4 +177,31 @@ fn seeds_are_what_is_said() {
         let found = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(found, octets, "{}: write it anew with WRITE_SEEDS=1", path.display());
     }
+}
+
+/// What a router says: OPEN as FRR has it, signs of life, routes, questions, an end; and what it would say if it were older.
+fn bgp_streams() -> [(&'static str, Vec<u8>); 6] {
+    use causeway_speaker::bgp::{Capabilities, Notification, Open, Reason, keepalive, notification};
+
+    fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+        [&[0xff; 16], &((19 + body.len()) as u16).to_be_bytes()[..], &[kind], body].concat()
+    }
+
+    let open = targets::open();
+    let old = Open { capabilities: Capabilities::default(), ..open.clone() };
+    // 192.0.2.128/25 with ORIGIN, AS_PATH and NEXT_HOP, and an IPv6 End-of-RIB.
+    let attributes =
+        [&[0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea][..], &[0x40, 3, 4, 192, 0, 2, 2]].concat();
+    let update = [&[0, 0, 0, attributes.len() as u8][..], &attributes, &[25, 192, 0, 2, 128]].concat();
+    let end_of_rib = framed(2, &[0, 0, 0, 6, 0x80, 15, 3, 0, 2, 1]);
+    let extended =
+        [&[4, 0xfd, 0xea, 0, 90, 192, 0, 2, 2, 255, 255, 0, 9, 2, 0, 6][..], &[1, 4, 0, 1, 0, 1]].concat();
+    [
+        ("whole", [open.encode(), keepalive(), framed(2, &update), end_of_rib].concat()),
+        ("routes", [framed(2, &update), keepalive()].concat()),
+        ("refresh", [framed(5, &[0, 1, 0, 1]), framed(5, &[0, 2, 0, 1])].concat()),
+        ("old", [old.encode(), keepalive()].concat()),
+        ("extended", framed(1, &extended)),
+        ("end", notification(&Notification::telling(Reason::SHUTDOWN, "maintenance"))),
+    ]
 }

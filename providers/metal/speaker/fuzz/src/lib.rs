@@ -1,5 +1,7 @@
 //! What must hold whatever octets come from the network. Each target takes one frame or datagram, and panics where an invariant breaks.
 
+mod peer;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use causeway_speaker::membership::{Input, Keys, Membership, Message, Settings};
 use causeway_speaker::moment::Moment;
 use causeway_sys::Addressed;
 use ring::hmac;
+
+pub use peer::{bgp, open};
 
 /// The interface's own hardware address.
 pub const OURS: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x01]);
