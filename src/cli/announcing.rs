@@ -91,7 +91,9 @@ impl Announcing {
     /// `classes`: whose Services are announced.
     #[must_use]
     pub fn new(classes: ClassRules) -> Self {
-        Self { builder: WorldBuilder::new(classes, causeway_metal::provider::own_kinds(), false) }
+        Self {
+            builder: WorldBuilder::new(String::new(), classes, causeway_metal::provider::own_kinds(), false),
+        }
     }
 
     /// Takes over one update.

@@ -511,7 +511,10 @@ pub struct BasicAuthData {
 
 impl fmt::Debug for BasicAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BasicAuth").field("name", &self.metadata.name).field("type", &self.kind).finish_non_exhaustive()
+        f.debug_struct("BasicAuth")
+            .field("name", &self.metadata.name)
+            .field("type", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 

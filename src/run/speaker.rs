@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use causeway_api::ObjectRef;
+use causeway_api::{ObjectRef, Problem};
 use causeway_metal::announce::World;
 use causeway_metal::fleet::Rules;
 use causeway_metal::kinds::configuration_state::{CONFIG_VALID, NODE_VALID};
@@ -32,6 +32,7 @@ use crate::kube::metallb::{self, Part, Presence};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
 use crate::speaker::conflicts::{self, ConflictMetrics, Met};
 use crate::speaker::l2_status::{self, Told};
+use crate::speaker::secrets::{self, Secrets};
 use crate::speaker::world::{WorldBuilder, wants};
 use crate::speaker::{key, node};
 use crate::state::records::{Path, Update};
@@ -91,7 +92,8 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     let kinds = causeway_metal::provider::own_kinds();
     let classes =
         ClassRules { classes: config.load_balancer_classes.clone(), own_classless: config.own_classless };
-    let builder = WorldBuilder::new(classes, kinds.clone(), config.ignore_exclude_lb);
+    let builder =
+        WorldBuilder::new(config.node_name.clone(), classes, kinds.clone(), config.ignore_exclude_lb);
     let (tx, rx) = mpsc::channel(1024);
     let interest = Interest {
         wants: wants(kinds),
@@ -120,7 +122,10 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     }));
     let (view_tx, view) = watch::channel(None);
     let metrics_of_world = (config_metrics, conflict_metrics);
-    tokio::spawn(build_worlds(builder, rx, watches, peer, view_tx, found_tx.clone(), metrics_of_world));
+    let (secrets_tx, secrets) = watch::channel(None);
+    tokio::spawn(secrets::follow(connection.client(), config.config_namespace.clone(), secrets_tx));
+    let inputs = Inputs { updates: rx, watches, secrets, peer };
+    tokio::spawn(build_worlds(builder, inputs, view_tx, found_tx.clone(), metrics_of_world));
     let (key_tx, keys) = watch::channel(None);
     match config.membership_key.clone() {
         MembershipKey::Secret(name) => {
@@ -201,45 +206,60 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What worlds are made of.
+struct Inputs {
+    updates: mpsc::Receiver<Update>,
+    watches: Watches,
+    secrets: watch::Receiver<Option<Secrets>>,
+    /// MetalLB, with `--coexist`.
+    peer: watch::Receiver<Presence>,
+}
+
 /// Worlds out of updates; the first one when every kind was listed.
 async fn build_worlds(
     mut builder: WorldBuilder,
-    mut updates: mpsc::Receiver<Update>,
-    watches: Watches,
-    mut peer: watch::Receiver<Presence>,
+    inputs: Inputs,
     out: watch::Sender<Option<View>>,
     found: watch::Sender<Option<Found>>,
     (config_metrics, conflict_metrics): (ConfigMetrics, ConflictMetrics),
 ) {
+    let Inputs { mut updates, watches, mut secrets, mut peer } = inputs;
     let mut states = watches.states();
+    // The controller says these on the objects; here they only explain a silence.
+    let log = |(changed, problems): (bool, Vec<Problem>)| {
+        for problem in problems {
+            warn!(object = %problem.object, field = problem.field, reason = problem.reason, "{}", problem.message);
+        }
+        changed
+    };
     let mut judged = None;
-    let (mut complete, mut stale) = (false, true);
+    let (mut complete, mut stale, mut secrets_known) = (false, true, false);
     loop {
         tokio::select! {
             update = updates.recv() => {
                 let Some(update) = update else { return };
-                let mut take = |update| {
-                    let (changed, problems) = builder.update(update);
-                    // The controller says these on the objects; here they only explain a silence.
-                    for problem in problems {
-                        warn!(object = %problem.object, field = problem.field, reason = problem.reason, "{}", problem.message);
-                    }
-                    changed
-                };
-                stale |= take(update);
+                stale |= log(builder.update(update));
                 // What has come already is taken in one go, so that a burst makes one world.
                 for _ in 0..4096 {
                     let Ok(update) = updates.try_recv() else { break };
-                    stale |= take(update);
+                    stale |= log(builder.update(update));
                 }
             }
             changed = states.changed(), if !complete => if changed.is_err() { return },
+            Ok(()) = secrets.changed() => {
+                if let Some(known) = secrets.borrow_and_update().clone() {
+                    secrets_known = true;
+                    stale |= log(builder.set_secrets(known));
+                }
+            }
             // Whether it is left to us to announce. Without the flag nobody tells.
             Ok(()) = peer.changed() => stale = true,
         }
         // The states say "synced" after the list was sent: by then it is in the channel or taken.
         complete = complete
-            || (crate::kube::watch::missing(&states.borrow_and_update()).is_empty() && updates.is_empty());
+            || (crate::kube::watch::missing(&states.borrow_and_update()).is_empty()
+                && updates.is_empty()
+                && secrets_known);
         if complete && stale {
             let (times, problems) = builder.problems();
             if judged.replace(times) != Some(times) {

@@ -29,7 +29,7 @@ fn judge(secret: &BasicAuth) -> PeerSecret {
     PeerSecret::new(&secret.kind, secret.data.password.as_ref().map(|password| password.0.as_slice()))
 }
 
-/// Follows them for as long as somebody listens. `None` until they were read once.
+/// Follows them for as long as somebody listens. `None` until they were read once, or could not be.
 pub async fn follow(client: Client, namespace: String, out: watch::Sender<Option<Secrets>>) {
     let api: Api<BasicAuth> = Api::namespaced(client, &namespace);
     let mut events = pin!(watcher(api, watcher::Config::default().timeout(WATCH_SECONDS)));
@@ -57,6 +57,12 @@ pub async fn follow(client: Client, namespace: String, out: watch::Sender<Option
                     warn!("passwords of BGP peers cannot be read: secrets in namespace {namespace}: {why}");
                 }
                 said = why;
+                // As if there were none: the peers that need one are refused with a reason, and nobody else waits.
+                out.send_if_modified(|before| {
+                    let first = before.is_none();
+                    before.get_or_insert_default();
+                    first
+                });
                 sleep(wait).await;
                 wait = (wait * 2).min(RETRY.1);
                 continue;
@@ -93,7 +99,9 @@ mod tests {
         assert_eq!(judge(&secret), PeerSecret::Password(Password::new(b"open sesame")));
         let shown = format!("{secret:?} {:?}", judge(&secret));
         assert!(!shown.contains("sesame") && !shown.contains("111, 112"), "{shown}");
-        let other: BasicAuth = serde_json::from_value(json!({"metadata": {"name": "x"}, "type": "Opaque", "data": null})).expect("a Secret");
+        let other: BasicAuth =
+            serde_json::from_value(json!({"metadata": {"name": "x"}, "type": "Opaque", "data": null}))
+                .expect("a Secret");
         assert_eq!(judge(&other), PeerSecret::WrongType("Opaque".to_owned()));
     }
 }

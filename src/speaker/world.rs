@@ -10,11 +10,14 @@ use causeway_api::{
 };
 use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, When, World};
+use causeway_metal::bgp::{BgpConfig, Where};
 use causeway_metal::candidates::{NodeFacts, NodeName};
 use causeway_metal::pool::Pools;
+use causeway_metal::selector::Labels;
 use causeway_speaker::inquiry::Reported;
 
 use super::conflicts;
+use super::secrets::Secrets;
 use crate::state::index::{Index, Rules};
 use crate::state::records::Update;
 use crate::translate::{ClassRules, ClusterHealth};
@@ -30,7 +33,10 @@ pub fn wants(kinds: Vec<OwnKind>) -> Wants {
 
 /// Makes worlds out of updates.
 pub struct WorldBuilder {
+    /// This node.
+    node: NodeName,
     index: Index,
+    secrets: Secrets,
     world: World,
     peers: Peers,
     problems: Vec<Problem>,
@@ -39,9 +45,9 @@ pub struct WorldBuilder {
 }
 
 impl WorldBuilder {
-    /// An empty world.
+    /// An empty world, as node `node` sees it.
     #[must_use]
-    pub fn new(classes: ClassRules, kinds: Vec<OwnKind>, ignore_exclude_label: bool) -> Self {
+    pub fn new(node: NodeName, classes: ClassRules, kinds: Vec<OwnKind>, ignore_exclude_label: bool) -> Self {
         let rules = Rules {
             classes,
             capabilities: Capabilities {
@@ -59,7 +65,9 @@ impl WorldBuilder {
         };
         let key_of = |member: &Member| LbKey::object(Layer::L4, member.object.clone());
         Self {
+            node,
             index: Index::new(rules, Arc::new(key_of)),
+            secrets: Secrets::default(),
             world: World { ignore_exclude_label, ..World::default() },
             peers: Peers::new(),
             problems: Vec::new(),
@@ -76,24 +84,49 @@ impl WorldBuilder {
         for (key, _) in &effects.dirty {
             changed |= self.refresh(key);
         }
+        let mut relabelled = false;
         if nodes {
+            let before = self.own_labels().cloned();
             changed |= self.refresh_nodes();
+            relabelled = self.own_labels() != before.as_ref();
         }
-        let mut problems = Vec::new();
-        if effects.facts {
-            let objects = self.index.own_objects();
-            let (pools, found) = Pools::new(&objects);
-            problems.extend(found);
-            let (advertisements, found) = L2Advertisement::parse_all(&objects);
-            problems.extend(found);
-            self.world.pools = Arc::new(pools);
-            self.world.advertisements = Arc::new(advertisements);
-            self.problems.clone_from(&problems);
-            self.judged += 1;
-            self.conflicts = Arc::new(conflicts::read(&objects));
-            changed = true;
+        if !effects.facts && !relabelled {
+            return (changed, Vec::new());
         }
-        (changed, problems)
+        (true, self.judge())
+    }
+
+    /// Takes over what is known of the Secrets. Answers whether anything changed, and what is wrong with own objects then.
+    pub fn set_secrets(&mut self, secrets: Secrets) -> (bool, Vec<Problem>) {
+        if secrets == self.secrets {
+            return (false, Vec::new());
+        }
+        self.secrets = secrets;
+        (true, self.judge())
+    }
+
+    fn own_labels(&self) -> Option<&Labels> {
+        self.world.nodes.get(&self.node).map(|node| &node.labels)
+    }
+
+    /// Reads own objects anew. Answers what is wrong with them.
+    fn judge(&mut self) -> Vec<Problem> {
+        let objects = self.index.own_objects();
+        let (pools, mut problems) = Pools::new(&objects);
+        let (advertisements, found) = L2Advertisement::parse_all(&objects);
+        problems.extend(found);
+        let (bgp, found) = BgpConfig::new(&objects, &self.secrets);
+        problems.extend(found);
+        if let Some(labels) = self.own_labels() {
+            problems.extend(bgp.clashes(&pools, Where::Node(labels)));
+        }
+        self.world.pools = Arc::new(pools);
+        self.world.advertisements = Arc::new(advertisements);
+        self.world.bgp = Arc::new(bgp);
+        self.problems.clone_from(&problems);
+        self.judged += 1;
+        self.conflicts = Arc::new(conflicts::read(&objects));
+        problems
     }
 
     /// The world as it is known now.

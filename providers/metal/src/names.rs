@@ -56,6 +56,10 @@ pub mod events {
     pub const CLUSTER_IPS_FAMILY: &str = "noclusterIPsIPFamily";
     /// Warning: an annotation with the old prefix is used.
     pub const DEPRECATED_ANNOTATION: &str = "deprecatedAnnotation";
+    /// Normal, from the speaker, on a BGPPeer: the session of a node is established.
+    pub const SESSION_UP: &str = "BGPSessionUp";
+    /// Warning, from the speaker, on a BGPPeer: the session of a node is down.
+    pub const SESSION_DOWN: &str = "BGPSessionDown";
     /// Warning, from the speaker: an address cannot be announced from the node that should.
     pub const ANNOUNCE_FAILED: &str = "announceFailed";
 }

@@ -1,0 +1,224 @@
+//! What is reported of BGP, out of the decisions about routes and the states of sessions: status objects and Events. Pure; [`super::reports`] writes the objects.
+
+use std::collections::BTreeMap;
+
+use causeway_api::{ObjectRef, digest};
+use causeway_metal::bgp::{Peer, PeerTo, RouteDecision, Routing};
+use causeway_metal::kinds::{BGPSessionStateStatus, ServiceBGPStatusStatus, peer_label};
+use causeway_metal::names::{
+    LABEL_NODE, LABEL_SERVICE_NAME, LABEL_SERVICE_NAMESPACE, LABEL_SESSION_NODE, LABEL_SESSION_PEER,
+    LABEL_SESSION_VRF, events, reasons,
+};
+use serde_json::json;
+
+use super::reports::{Report, Reports};
+use crate::engine::cluster::EventNote;
+
+/// The longest name of an object.
+const NAME_LENGTH: usize = 253;
+
+/// A session with a router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionReport {
+    /// The router, as [`router`] names it.
+    pub router: String,
+    /// State of the BGP session, such as `Established`.
+    pub bgp: &'static str,
+    /// State of the BFD session, such as `Up`, if there is one.
+    pub bfd: Option<&'static str>,
+}
+
+/// How a router is named in labels and statuses.
+#[must_use]
+pub fn router(peer: &Peer) -> String {
+    match &peer.to {
+        PeerTo::Address(address) => peer_label(*address),
+        PeerTo::Interface(interface) => interface.clone(),
+    }
+}
+
+/// One `ServiceBGPStatus` for each Service that a node announces.
+#[must_use]
+pub fn service_reports(node: &str, routing: &Routing) -> Reports {
+    let announced = routing.decisions.values().filter(|decision| announces(decision));
+    let report = |decision: &RouteDecision| {
+        let ObjectRef { namespace, name, .. } = &decision.announcement.object;
+        let status = ServiceBGPStatusStatus {
+            node: Some(node.to_owned()),
+            service_name: Some(name.clone()),
+            service_namespace: Some(namespace.clone()),
+            peers: decision.peers.iter().cloned().collect(),
+        };
+        let labels = [(LABEL_NODE, node), (LABEL_SERVICE_NAME, name), (LABEL_SERVICE_NAMESPACE, namespace)];
+        let id = digest(&[node, namespace.as_str(), name.as_str()]);
+        (format!("bgp-{id}"), Report::new(labels, json!(status)))
+    };
+    announced.map(report).collect()
+}
+
+/// One `BGPSessionState` for each session of a node.
+#[must_use]
+pub fn session_reports<'a>(node: &str, sessions: impl IntoIterator<Item = &'a SessionReport>) -> Reports {
+    let report = |session: &SessionReport| {
+        let status = BGPSessionStateStatus {
+            bfd_status: Some(session.bfd.unwrap_or("N/A").to_owned()),
+            bgp_status: Some(session.bgp.to_owned()),
+            node: Some(node.to_owned()),
+            peer: Some(session.router.clone()),
+            vrf: Some(String::new()),
+        };
+        let labels = [
+            (LABEL_SESSION_NODE, node),
+            (LABEL_SESSION_PEER, session.router.as_str()),
+            (LABEL_SESSION_VRF, ""),
+        ];
+        (session_name(node, &session.router), Report::new(labels, json!(status)))
+    };
+    sessions.into_iter().map(report).collect()
+}
+
+/// Names of interfaces may hold what names of objects may not.
+fn session_name(node: &str, router: &str) -> String {
+    let plain = format!("{node}-{router}");
+    let is_plain = router.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
+        && router.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if is_plain && plain.len() <= NAME_LENGTH {
+        plain
+    } else {
+        format!("session-{}", digest(&[node, router]))
+    }
+}
+
+fn announces(decision: &RouteDecision) -> bool {
+    decision.silent.is_none() && !decision.peers.is_empty()
+}
+
+/// The Events that follow from new decisions: what is announced now, and what contradicts itself now.
+#[must_use]
+pub fn news(node: &str, before: &Routing, after: &Routing) -> Vec<EventNote> {
+    let mut notes = Vec::new();
+    for (key, decision) in &after.decisions {
+        let old = before.decisions.get(key);
+        let object = &decision.announcement.object;
+        let same = old.is_some_and(|old| {
+            announces(old)
+                && old.announcement.addresses == decision.announcement.addresses
+                && old.announcement.object == *object
+        });
+        if announces(decision) && !same {
+            notes.push(EventNote {
+                object: object.clone(),
+                warning: false,
+                reason: events::NODE_ASSIGNED.to_owned(),
+                message: format!("announcing from node {node:?} with protocol \"bgp\""),
+            });
+        }
+        if old.is_none_or(|old| old.conflicts != decision.conflicts) {
+            notes.extend(decision.problems().into_iter().map(|problem| EventNote {
+                object: problem.object,
+                warning: true,
+                reason: reasons::CONFLICTING_ADVERTISEMENTS.to_owned(),
+                message: problem.message,
+            }));
+        }
+    }
+    notes
+}
+
+/// The Event of a session that came up or went down.
+#[must_use]
+pub fn session_news(node: &str, peer: &Peer, up: bool, why: Option<&str>) -> EventNote {
+    let of = format!("BGP session of node {node} with {}", router(peer));
+    let (warning, reason, message) = match (up, why) {
+        (true, _) => (false, events::SESSION_UP, format!("{of} is established")),
+        (false, Some(why)) => (true, events::SESSION_DOWN, format!("{of} is down: {why}")),
+        (false, None) => (true, events::SESSION_DOWN, format!("{of} is down")),
+    };
+    EventNote { object: peer.object.clone(), warning, reason: reason.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use causeway_api::{Endpoints, Layer, LbKey};
+    use causeway_metal::announce::{Announcement, When};
+    use causeway_metal::bgp::RouteSilence;
+
+    use super::*;
+
+    fn decision(name: &str, address: &str, peers: &[&str]) -> (LbKey, RouteDecision) {
+        let object = ObjectRef::service("shop", name, "u");
+        let key = LbKey::object(Layer::L4, object.clone());
+        let announcement = Announcement {
+            key: key.clone(),
+            object,
+            addresses: vec![address.parse().expect("an address")],
+            labels: BTreeMap::new(),
+            shares_address: false,
+            when: When::ClusterEndpoints,
+            endpoints: Endpoints::default(),
+            single_announcer: false,
+        };
+        let peers: BTreeSet<String> = peers.iter().map(|&peer| peer.to_owned()).collect();
+        let decision = RouteDecision {
+            announcement: Arc::new(announcement),
+            pool: Some("pool".to_owned()),
+            silent: peers.is_empty().then_some(RouteSilence::NoEndpoint),
+            peers: Arc::new(peers),
+            conflicts: Vec::new(),
+            withheld: Arc::default(),
+        };
+        (key, decision)
+    }
+
+    fn routing(decisions: &[(LbKey, RouteDecision)]) -> Routing {
+        Routing { decisions: decisions.iter().cloned().collect(), ..Routing::default() }
+    }
+
+    #[test]
+    fn a_status_for_what_is_announced_and_for_nothing_else() {
+        let all =
+            routing(&[decision("web", "192.0.2.1", &["tor-b", "tor-a"]), decision("idle", "192.0.2.2", &[])]);
+        let reports = service_reports("node1", &all);
+        assert_eq!(reports.len(), 1);
+        let other = service_reports("node2", &all);
+        assert!(reports.keys().all(|name| !other.contains_key(name)), "each node has its own");
+        let status = json!({"node": "node1", "serviceName": "web", "serviceNamespace": "shop", "peers": ["tor-a", "tor-b"]});
+        let labels = [(LABEL_NODE, "node1"), (LABEL_SERVICE_NAME, "web"), (LABEL_SERVICE_NAMESPACE, "shop")];
+        assert_eq!(reports.into_values().next(), Some(Report::new(labels, status)));
+    }
+
+    #[test]
+    fn sessions_are_named_after_their_ends_where_a_name_can_hold_that() {
+        let session =
+            |router: &str, bfd| SessionReport { router: router.to_owned(), bgp: "Established", bfd };
+        let reports = session_reports("node1", &[session("192.0.2.1", Some("Up")), session("eth0_1", None)]);
+        let names: Vec<&str> = reports.keys().map(String::as_str).collect();
+        assert_eq!(names[0], "node1-192.0.2.1");
+        assert!(names[1].starts_with("session-") && !names[1].contains('_'), "{names:?}");
+        let status = json!({"bfdStatus": "Up", "bgpStatus": "Established", "node": "node1", "peer": "192.0.2.1", "vrf": ""});
+        let labels =
+            [(LABEL_SESSION_NODE, "node1"), (LABEL_SESSION_PEER, "192.0.2.1"), (LABEL_SESSION_VRF, "")];
+        assert_eq!(reports["node1-192.0.2.1"], Report::new(labels, status));
+    }
+
+    #[test]
+    fn an_event_when_it_begins_and_when_its_address_changes() {
+        let said = |before: &Routing, after: &Routing| -> Vec<String> {
+            news("node1", before, after)
+                .into_iter()
+                .map(|note| format!("{} {}", note.object.name, note.reason))
+                .collect()
+        };
+        let (none, one) = (routing(&[]), routing(&[decision("web", "192.0.2.1", &["tor"])]));
+        assert_eq!(said(&none, &one), ["web nodeAssigned"]);
+        assert_eq!(said(&one, &one), Vec::<String>::new());
+        let more = routing(&[decision("web", "192.0.2.1", &["tor", "tor-b"])]);
+        assert_eq!(said(&one, &more), Vec::<String>::new(), "to another peer as well");
+        assert_eq!(said(&one, &routing(&[decision("web", "192.0.2.9", &["tor"])])), ["web nodeAssigned"]);
+        let silent = routing(&[decision("web", "192.0.2.1", &[])]);
+        assert_eq!((said(&one, &silent), said(&silent, &one)), (vec![], vec!["web nodeAssigned".to_owned()]));
+    }
+}
