@@ -1,7 +1,5 @@
 //! What is reported of BGP, out of the decisions about routes and the states of sessions: status objects and Events. Pure; [`super::reports`] writes the objects.
 
-use std::collections::BTreeMap;
-
 use causeway_api::{ObjectRef, digest};
 use causeway_metal::bgp::{Peer, PeerTo, RouteDecision, Routing};
 use causeway_metal::kinds::{BGPSessionStateStatus, ServiceBGPStatusStatus, peer_label};
@@ -139,7 +137,7 @@ pub fn session_news(node: &str, peer: &Peer, up: bool, why: Option<&str>) -> Eve
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
     use causeway_api::{Endpoints, Layer, LbKey};
