@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
-use causeway_metal::bgp::profile::BfdSettings;
+use causeway_metal::bgp::BfdSettings;
 use causeway_speaker::bfd::session::SLOW;
 use causeway_speaker::bfd::{
     Diag, Discarded, EchoSnapshot, Input, Output, Packet, Session, SessionSnapshot, Start, State,
@@ -83,8 +83,9 @@ fn start(settings: BfdSettings, number: u32) -> Start {
 }
 
 impl Link {
-    fn new(settings: [BfdSettings; 2], seed: u32) -> Self {
-        Link::of([start(settings[0], seed * 2 + 1), start(settings[1], seed * 2 + 2)])
+    fn new(settings: [&BfdSettings; 2], seed: u32) -> Self {
+        let [one, other] = settings.map(BfdSettings::clone);
+        Link::of([start(one, seed * 2 + 1), start(other, seed * 2 + 2)])
     }
 
     fn of(starts: [Start; 2]) -> Self {
@@ -114,7 +115,7 @@ impl Link {
     }
 
     /// Both are Up, have agreed, and nothing is remembered of the way there.
-    fn up(settings: [BfdSettings; 2], seed: u32) -> Self {
+    fn up(settings: [&BfdSettings; 2], seed: u32) -> Self {
         let mut link = Link::new(settings, seed);
         link.settle();
         link
@@ -276,10 +277,10 @@ impl Link {
 #[case(BfdSettings { passive: true, ..every(50) }, every(50))]
 #[case(BfdSettings { multiplier: 2, ..every(50) }, BfdSettings { multiplier: 50, ..every(20) })]
 fn both_come_up_and_agree(#[case] one: BfdSettings, #[case] other: BfdSettings) {
-    let mut link = Link::new([one, other], 1);
+    let mut link = Link::new([&one, &other], 1);
     link.run_until(SECOND * 2, |link| link.state(0) == State::Up && link.state(1) == State::Up);
     link.run(one.transmit.max(other.transmit) * 2 + SECOND);
-    for (end, ours, theirs) in [(0, one, other), (1, other, one)] {
+    for (end, ours, theirs) in [(0, &one, &other), (1, &other, &one)] {
         let shown = link.shown(end);
         assert!(!shown.polling, "{shown:?}");
         assert_eq!(shown.transmit_us, ours.transmit.max(theirs.receive).as_micros() as u64);
@@ -293,7 +294,7 @@ fn both_come_up_and_agree(#[case] one: BfdSettings, #[case] other: BfdSettings) 
 
 #[test]
 fn no_more_than_a_packet_a_second_until_up() {
-    let mut link = Link::new([every(50), every(50)], 2);
+    let mut link = Link::new([&every(50), &every(50)], 2);
     link.deaf = [true, true];
     link.run(SECOND * 100);
     let gaps = link.gaps(0);
@@ -307,7 +308,7 @@ fn no_more_than_a_packet_a_second_until_up() {
 #[case(3, 0.75, 1.0)]
 #[case(1, 0.75, 0.9)]
 fn packets_are_spread(#[case] multiplier: u8, #[case] least: f64, #[case] most: f64) {
-    let mut link = Link::up([BfdSettings { multiplier, ..every(100) }, every(10)], 3);
+    let mut link = Link::up([&BfdSettings { multiplier, ..every(100) }, &every(10)], 3);
     link.run(SECOND * 100);
     let parts: Vec<f64> = link.gaps(0).iter().map(|gap| gap.as_secs_f64() / 0.1).collect();
     assert!(parts.len() > 1000);
@@ -321,7 +322,7 @@ fn packets_are_spread(#[case] multiplier: u8, #[case] least: f64, #[case] most: 
 fn a_dead_neighbor_is_noticed_in_time() {
     for (seed, settings) in [(4, every(50)), (5, every(300)), (6, BfdSettings { multiplier: 5, ..every(20) })]
     {
-        let mut link = Link::up([settings, settings], seed);
+        let mut link = Link::up([&settings, &settings], seed);
         link.run(ms(u64::from(seed) * 7));
         link.ends[1].process = Process::Paused;
         let death = link.now;
@@ -342,7 +343,7 @@ fn a_dead_neighbor_is_noticed_in_time() {
 
 #[test]
 fn a_path_that_works_one_way_only_is_down_for_both() {
-    let mut link = Link::up([every(50), every(50)], 7);
+    let mut link = Link::up([&every(50), &every(50)], 7);
     link.deaf[0] = true;
     link.run(SECOND * 3);
     assert_eq!((link.ends[0].changes[0].to, link.ends[0].changes[0].diag), (State::Down, Diag::EXPIRED));
@@ -357,7 +358,7 @@ fn a_path_that_works_one_way_only_is_down_for_both() {
 
 #[test]
 fn flaps() {
-    let mut link = Link::up([every(50), every(300)], 8);
+    let mut link = Link::up([&every(50), &every(300)], 8);
     for round in 0..50 {
         link.deaf = [round % 3 != 0, round % 3 != 1];
         link.run(SECOND * 2);
@@ -370,7 +371,7 @@ fn flaps() {
 
 #[test]
 fn a_neighbor_that_starts_anew_is_taken_up_at_once() {
-    let mut link = Link::up([every(300), every(300)], 9);
+    let mut link = Link::up([&every(300), &every(300)], 9);
     link.restart(1, every(300), 99);
     let time = link.run_until(SECOND * 3, |link| link.state(0) == State::Up && link.state(1) == State::Up);
     assert!(time < SECOND * 2, "{time:?}");
@@ -384,11 +385,11 @@ fn a_neighbor_that_starts_anew_is_taken_up_at_once() {
 #[test]
 fn a_passive_end_waits_to_be_spoken_to() {
     let passive = BfdSettings { passive: true, ..every(50) };
-    let mut link = Link::new([passive, passive], 10);
+    let mut link = Link::new([&passive, &passive], 10);
     link.run(SECOND * 10);
     assert!(link.ends.iter().all(|end| end.sent.is_empty() && end.session.next_deadline().is_none()));
 
-    let mut link = Link::up([passive, every(50)], 11);
+    let mut link = Link::up([&passive, &every(50)], 11);
     link.ends[1].process = Process::Paused;
     link.run(SECOND * 10);
     assert_eq!(link.state(0), State::Down);
@@ -402,9 +403,9 @@ fn a_passive_end_waits_to_be_spoken_to() {
 
 #[test]
 fn less_often_only_when_the_neighbor_knows() {
-    let mut link = Link::up([every(50), every(50)], 12);
+    let mut link = Link::up([&every(50), &every(50)], 12);
     link.no_finals[0] = true;
-    link.input(0, Input::Settings(BfdSettings { transmit: ms(500), ..every(50) }));
+    link.input(0, Input::Settings(&BfdSettings { transmit: ms(500), ..every(50) }));
     link.run(SECOND * 3);
     let gaps = link.gaps(0);
     assert!(gaps.iter().all(|gap| *gap <= ms(50)), "{gaps:?}");
@@ -423,10 +424,10 @@ fn less_often_only_when_the_neighbor_knows() {
 
 #[test]
 fn less_patient_only_when_the_neighbor_knows() {
-    let mut link = Link::up([every(500), every(50)], 13);
+    let mut link = Link::up([&every(500), &every(50)], 13);
     assert_eq!(link.detection(0), ms(1500));
     link.no_finals[0] = true;
-    link.input(0, Input::Settings(every(50)));
+    link.input(0, Input::Settings(&every(50)));
     link.run(SECOND * 2);
     assert_eq!(link.detection(0), ms(1500));
     // The neighbour has heard it, and obeys at once.
@@ -439,15 +440,15 @@ fn less_patient_only_when_the_neighbor_knows() {
 
 #[test]
 fn more_often_and_more_patient_at_once() {
-    let mut link = Link::up([every(500), every(500)], 14);
+    let mut link = Link::up([&every(500), &every(500)], 14);
     link.no_finals[0] = true;
     let changed = link.now;
-    link.input(0, Input::Settings(BfdSettings { transmit: ms(600), receive: ms(2000), ..every(0) }));
+    link.input(0, Input::Settings(&BfdSettings { transmit: ms(600), receive: ms(2000), ..every(0) }));
     assert_eq!(link.detection(0), ms(6000));
-    link.input(0, Input::Settings(BfdSettings { transmit: ms(20), receive: ms(2000), ..every(0) }));
+    link.input(0, Input::Settings(&BfdSettings { transmit: ms(20), receive: ms(2000), ..every(0) }));
     // The neighbour wants to hear it every 500 ms only.
     assert_eq!(link.shown(0).transmit_us, 500_000);
-    link.input(1, Input::Settings(every(20)));
+    link.input(1, Input::Settings(&every(20)));
     link.run(ms(30));
     let last = link.ends[0].sent.last().expect("it sends").0;
     assert!(last > changed && link.shown(0).transmit_us == 20_000);
@@ -458,15 +459,15 @@ fn more_often_and_more_patient_at_once() {
 /// A change while the answer to an earlier one is under way: that answer must not count for it.
 #[test]
 fn an_answer_counts_only_for_what_was_asked() {
-    let mut link = Link::up([every(50), every(50)], 15);
+    let mut link = Link::up([&every(50), &every(50)], 15);
     // Longer than an interval, so that several questions and answers are under way.
     link.delay = ms(120);
     link.run(SECOND);
     link.forget();
-    link.input(0, Input::Settings(BfdSettings { transmit: ms(100), ..every(50) }));
+    link.input(0, Input::Settings(&BfdSettings { transmit: ms(100), ..every(50) }));
     link.run(ms(200));
     assert!(link.shown(0).polling);
-    link.input(0, Input::Settings(BfdSettings { transmit: ms(2000), ..every(50) }));
+    link.input(0, Input::Settings(&BfdSettings { transmit: ms(2000), ..every(50) }));
     let asked = link.now;
     // The answer to the first question arrives at 240 ms; what is true then is that the neighbour counts with 100 ms.
     link.run(ms(100));
@@ -480,7 +481,7 @@ fn an_answer_counts_only_for_what_was_asked() {
 
 #[test]
 fn every_poll_is_answered_at_once() {
-    let mut link = Link::up([every(300), every(300)], 16);
+    let mut link = Link::up([&every(300), &every(300)], 16);
     let question = Packet { poll: true, fin: false, ..link_packet(&mut link) };
     link.ends[0].sent.clear();
     for _ in 0..3 {
@@ -501,7 +502,7 @@ fn link_packet(link: &mut Link) -> Packet {
 
 #[test]
 fn a_neighbor_that_demands_silence_gets_it() {
-    let mut link = Link::up([every(50), every(50)], 17);
+    let mut link = Link::up([&every(50), &every(50)], 17);
     let demand = Packet { demand: true, ..link_packet(&mut link) };
     // It goes on sending, of which we hear only this.
     link.ends[1].process = Process::Paused;
@@ -516,7 +517,7 @@ fn a_neighbor_that_demands_silence_gets_it() {
     say(&mut link, 50, demand);
     assert!(link.ends[0].sent.is_empty(), "{:?}", link.ends[0].sent);
     // But it is asked when timers change, until it answers.
-    link.input(0, Input::Settings(every(60)));
+    link.input(0, Input::Settings(&every(60)));
     say(&mut link, 10, demand);
     assert!(link.ends[0].sent.len() > 5 && link.ends[0].sent.iter().all(|(_, packet)| packet.poll));
     say(&mut link, 1, Packet { fin: true, ..demand });
@@ -530,7 +531,7 @@ fn a_neighbor_that_demands_silence_gets_it() {
 
 #[test]
 fn a_neighbor_that_can_receive_nothing_is_sent_nothing() {
-    let mut link = Link::up([every(50), every(50)], 18);
+    let mut link = Link::up([&every(50), &every(50)], 18);
     let deaf = Packet { required_min_rx: Duration::ZERO, ..link_packet(&mut link) };
     link.ends[1].process = Process::Paused;
     link.input(0, Input::Packet(&deaf));
@@ -544,7 +545,7 @@ fn a_neighbor_that_can_receive_nothing_is_sent_nothing() {
 
 #[test]
 fn a_session_that_is_stopped_blames_nobody() {
-    let mut link = Link::up([every(50), every(50)], 19);
+    let mut link = Link::up([&every(50), &every(50)], 19);
     link.input(0, Input::Stop);
     link.run(ms(100));
     assert!(link.ends[0].session.stopped(), "the neighbour has confirmed");
@@ -561,7 +562,7 @@ fn a_session_that_is_stopped_blames_nobody() {
 
 #[test]
 fn a_stopped_session_says_so_again_if_that_is_lost() {
-    let mut link = Link::up([every(300), every(300)], 20);
+    let mut link = Link::up([&every(300), &every(300)], 20);
     link.deaf[1] = true;
     link.input(0, Input::Stop);
     link.run(ms(500));
@@ -570,24 +571,24 @@ fn a_stopped_session_says_so_again_if_that_is_lost() {
     assert!(link.ends[0].session.stopped());
     assert!(link.last(1).withdrawn, "{:?}", link.ends[1].changes);
     // A neighbour that never answers is not told for ever.
-    let mut link = Link::up([every(300), every(300)], 21);
+    let mut link = Link::up([&every(300), &every(300)], 21);
     link.deaf[1] = true;
     link.input(0, Input::Stop);
     link.run(SECOND * 2);
     assert!(link.ends[0].session.stopped());
     assert_eq!(link.ends[0].sent.len(), 2);
     // Nor one that was never heard.
-    let mut link = Link::new([every(300), every(300)], 22);
+    let mut link = Link::new([&every(300), &every(300)], 22);
     link.input(0, Input::Stop);
     assert!(link.ends[0].session.stopped());
 }
 
 #[test]
 fn a_stopped_process_finds_its_neighbor_alive() {
-    let mut link = Link::up([every(50), BfdSettings { multiplier: 255, ..every(50) }], 23);
+    let mut link = Link::up([&every(50), &BfdSettings { multiplier: 255, ..every(50) }], 23);
     // The neighbour must not take *us* for dead meanwhile.
-    link.input(0, Input::Settings(BfdSettings { multiplier: 255, ..every(50) }));
-    link.input(1, Input::Settings(every(50)));
+    link.input(0, Input::Settings(&BfdSettings { multiplier: 255, ..every(50) }));
+    link.input(1, Input::Settings(&every(50)));
     link.run(SECOND);
     link.forget();
     link.ends[0].process = Process::Stopped(Vec::new());
@@ -601,7 +602,7 @@ fn a_stopped_process_finds_its_neighbor_alive() {
 #[test]
 fn a_paused_machine_forgives_once() {
     let patient = BfdSettings { multiplier: 255, ..every(50) };
-    let mut link = Link::up([patient, every(50)], 24);
+    let mut link = Link::up([&patient, &every(50)], 24);
     link.ends[0].process = Process::Paused;
     link.run(SECOND * 5);
     link.resume(0);
@@ -626,14 +627,14 @@ fn a_paused_machine_forgives_once() {
 
 #[test]
 fn echo_packets_watch_the_path() {
-    let mut link = Link::up([with_echo(50, 50), every(50)], 25);
+    let mut link = Link::up([&with_echo(50, 50), &every(50)], 25);
     // Not offered by a neighbour without echo.
     assert_eq!(link.shown(0).echo, EchoSnapshot::NotOffered);
     assert_eq!(link.shown(1).echo, EchoSnapshot::Off);
     link.run(SECOND);
     assert!(link.ends[0].echoes.is_empty());
 
-    let mut link = Link::up([with_echo(50, 20), with_echo(50, 50)], 26);
+    let mut link = Link::up([&with_echo(50, 20), &with_echo(50, 50)], 26);
     link.run(SECOND * 10);
     assert_eq!((link.shown(0).echo, link.shown(1).echo), (EchoSnapshot::Active, EchoSnapshot::Active));
     // As often as both want (§6.8.9), less jitter; control packets once a second (§6.8.3).
@@ -665,7 +666,7 @@ fn echo_packets_watch_the_path() {
 
 #[test]
 fn echo_packets_that_never_came_back_prove_nothing() {
-    let mut link = Link::new([with_echo(50, 50), with_echo(50, 50)], 27);
+    let mut link = Link::new([&with_echo(50, 50), &with_echo(50, 50)], 27);
     link.ends[1].loops = false;
     link.settle();
     link.run(SECOND * 10);
@@ -698,7 +699,7 @@ fn no_echo_over_many_hops_or_where_packets_are_not_forwarded() {
 
 #[test]
 fn a_stall_loses_no_echo_packet() {
-    let mut link = Link::up([with_echo(50, 50), with_echo(50, 50)], 28);
+    let mut link = Link::up([&with_echo(50, 50), &with_echo(50, 50)], 28);
     for stall in [60, 140, 160, 500, 2000] {
         link.ends[0].process = Process::Stopped(Vec::new());
         link.run(ms(stall));
@@ -760,7 +761,7 @@ proptest! {
     #[test]
     fn two_come_up_over_a_link_that_loses_nothing(one in some_settings(), other in some_settings(), seed in 1..1000u32, delay in 0..20_000u64) {
         prop_assume!(!(one.passive && other.passive));
-        let mut link = Link::new([one, other], seed);
+        let mut link = Link::new([&one, &other], seed);
         link.delay = Duration::from_micros(delay);
         // A packet a second, or as often as the slower one wants; one of them is spoken to first.
         let slowest = [one.transmit, one.receive, other.transmit, other.receive, SLOW].into_iter().max().expect("five");
@@ -770,7 +771,7 @@ proptest! {
         prop_assert!(link.ends.iter().all(|end| end.changes.is_empty()));
         prop_assert!(!link.shown(0).polling && !link.shown(1).polling);
         // §6.8.2, §6.8.3: never more often than agreed, less jitter.
-        for (end, ours, theirs) in [(0, one, other), (1, other, one)] {
+        for (end, ours, theirs) in [(0, &one, &other), (1, &other, &one)] {
             let slow = link.shown(1 - end).echo == EchoSnapshot::Active;
             let agreed = ours.transmit.max(theirs.receive).max(if slow { SLOW } else { Duration::ZERO });
             link.forget();
@@ -783,7 +784,7 @@ proptest! {
     #[test]
     fn death_is_noticed_within_the_detection_time(one in some_settings(), other in some_settings(), seed in 1..1000u32, later in 0..3_000_000u64) {
         prop_assume!(!(one.passive && other.passive));
-        let mut link = Link::new([one, other], seed);
+        let mut link = Link::new([&one, &other], seed);
         link.run(SECOND * 60 + Duration::from_micros(later));
         prop_assume!(link.state(0) == State::Up && !link.shown(0).polling);
         let (detection, death) = (link.detection(0), link.now);
@@ -806,7 +807,7 @@ proptest! {
     #[test]
     fn loss_is_survived(one in some_settings(), other in some_settings(), seed in 1..1000u32) {
         prop_assume!(!(one.passive && other.passive));
-        let mut link = Link::new([one, other], seed);
+        let mut link = Link::new([&one, &other], seed);
         link.loss = 0.35;
         link.run(SECOND * 30);
         link.loss = 0.0;
@@ -819,7 +820,7 @@ proptest! {
     /// without effect.
     #[test]
     fn a_hostile_neighbor_costs_little(settings in some_settings(), said in some_packets(), seed in 1..1000u32) {
-        let mut link = Link::new([settings, every(50)], seed);
+        let mut link = Link::new([&settings, &every(50)], seed);
         link.ends[1].process = Process::Paused;
         for (wait, packet) in said {
             link.run(Duration::from_micros(wait));

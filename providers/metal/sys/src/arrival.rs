@@ -61,7 +61,8 @@ pub fn report(socket: &impl AsFd, ipv6: bool) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// `WouldBlock` if there is none and the socket does not block; `InvalidData` if the kernel did not tell how it came, which then is lost; otherwise those of recvmsg(2).
+/// `WouldBlock` if there is none and the socket does not block; `InvalidData` if the kernel did not tell how it came, which then is lost; otherwise those of
+/// recvmsg(2).
 pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Arrival> {
     let mut from = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut control = Control([MaybeUninit::uninit(); CONTROL]);
@@ -74,7 +75,8 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Arrival> {
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
     message.msg_controllen = CONTROL as _;
-    // SAFETY: the descriptor is open for as long as it is lent; every pointer in `message` is to something writable of the length said there, which outlives the call.
+    // SAFETY: the descriptor is open for as long as it is lent; every pointer in `message` is to something writable of the length said there, which outlives
+    // the call.
     let length = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: all-zero is a valid `sockaddr_storage`, and whatever the kernel wrote on top of it is as well.

@@ -10,8 +10,9 @@ use tokio::io::unix::AsyncFd;
 use crate::filter::{ETH_P_IP, looped_program};
 use crate::packet::{ETHERNET_ADDRESS, Received, ignore_outgoing, link_address, receive_from};
 
-/// A `SOCK_DGRAM` packet socket: the kernel writes and strips the link-layer header. Gets the UDP packets over IPv4, without options and not in fragments, that go to one port and whose source and destination
-/// are the same address: such as come back from a neighbour which they were handed to. The kernel itself drops those after that, since they claim to come from this machine.
+/// A `SOCK_DGRAM` packet socket: the kernel writes and strips the link-layer header. Gets the UDP packets over IPv4, without options and not in fragments, that
+/// go to one port and whose source and destination are the same address: such as come back from a neighbour which they were handed to. The kernel itself drops
+/// those after that, since they claim to come from this machine.
 ///
 /// Needs `CAP_NET_RAW`.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl LoopedSocket {
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let receive = |socket: &Socket, buffer: &mut [u8]| receive_from(socket.as_raw_fd(), buffer);
         match self.descriptor.try_io(Interest::READABLE, |socket| receive(socket, buffer)) {
-            // The runtime only knows what it was told before; what has come since counts too. It is asked first all the same: only so does it notice that nothing is
-            // there any more, and wait.
+            // The runtime only knows what it was told before; what has come since counts too. It is asked first all the same: only so does it notice that
+            // nothing is there any more, and wait.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 receive(self.descriptor.get_ref(), buffer)
             }

@@ -29,8 +29,8 @@ pub fn interface_name(index: u32) -> Option<String> {
     name.to_str().ok().map(str::to_owned)
 }
 
-/// The hardware address under which the kernel reaches a neighbour on an Ethernet interface, if it knows one: a question to its table, none to the network. `socket` may be any IPv4
-/// socket of the network namespace.
+/// The hardware address under which the kernel reaches a neighbour on an Ethernet interface, if it knows one: a question to its table, none to the network.
+/// `socket` may be any IPv4 socket of the network namespace.
 ///
 /// # Errors
 ///

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_metal::bgp::profile::BfdSettings;
+use causeway_metal::bgp::BfdSettings;
 use causeway_speaker::bfd::{
     self, Arrival, Discarded, Hops, Output, Packet, Path, Paths, Session, Start, State,
 };

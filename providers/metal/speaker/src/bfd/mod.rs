@@ -26,6 +26,7 @@
 //! session; the same inputs give the same outputs.
 
 pub mod echo;
+pub mod looped;
 pub mod packet;
 pub mod path;
 mod poll;

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
-use causeway_metal::bgp::profile::BfdSettings;
+use causeway_metal::bgp::BfdSettings;
 use serde::Serialize;
 
 use super::echo::{self, Echo};
@@ -16,7 +16,7 @@ use crate::moment::Moment;
 pub const SLOW: Duration = Duration::from_secs(1);
 
 /// What a session is given at its start.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Start {
     /// How it is to run.
     pub settings: BfdSettings,
@@ -42,7 +42,7 @@ pub enum Input<'a> {
     /// [`Session::next_deadline`] has come.
     Tick,
     /// It is to run like this from now on.
-    Settings(BfdSettings),
+    Settings(&'a BfdSettings),
     /// The session ends: the neighbour is told that this says nothing about the path (§6.8.16).
     Stop,
 }
@@ -190,7 +190,7 @@ impl Session {
     /// A session that is Down and, unless it is passive, begins to say so.
     pub fn new(start: Start, now: Moment) -> Self {
         let Start { settings, discriminator, multihop, loops, cookie, seed } = start;
-        let desired_min_tx = settings.transmit.max(SLOW);
+        let (desired_min_tx, required_min_rx) = (settings.transmit.max(SLOW), settings.receive);
         Session {
             settings,
             discriminator,
@@ -201,9 +201,9 @@ impl Session {
             diag: Diag::NONE,
             remote: Remote::UNKNOWN,
             desired_min_tx,
-            required_min_rx: settings.receive,
+            required_min_rx,
             applied_min_tx: desired_min_tx,
-            applied_min_rx: settings.receive,
+            applied_min_rx: required_min_rx,
             poll: Poll::new(),
             heard: None,
             silent_since: now,
@@ -234,7 +234,7 @@ impl Session {
             }
             // Silence is judged only once all that waits has been read, which the caller promises for a tick.
             Input::Tick => self.tick(now, &mut out),
-            Input::Settings(settings) => self.settings = settings,
+            Input::Settings(settings) => self.settings.clone_from(settings),
             Input::Stop => self.stop(now, &mut out),
         }
         self.settle(now, &mut out);
