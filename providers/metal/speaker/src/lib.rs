@@ -15,6 +15,8 @@
 //! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
 pub mod announced;
+pub mod bfd;
+pub mod bfd_run;
 pub mod bgp;
 pub mod config;
 pub mod fitness;
