@@ -9,13 +9,18 @@ use std::time::Duration;
 use anyhow::Context;
 use causeway_api::{ObjectRef, Problem};
 use causeway_metal::announce::World;
+use causeway_metal::bgp::Routing;
 use causeway_metal::fleet::Rules;
 use causeway_metal::kinds::configuration_state::{CONFIG_VALID, NODE_VALID};
+use causeway_metal::kinds::{BGPSessionState, ServiceBGPStatus};
 use causeway_metal::names::{events, reasons};
 use causeway_speaker::inquiry::{self, Phase};
 use causeway_speaker::interfaces::Exclude;
 use causeway_speaker::l2::Probing;
+use causeway_speaker::routers::{RouterChannels, Sessions};
 use causeway_speaker::{Channels, Config, Heartbeats, Metrics, Snapshot, SpeakerEvent, View};
+use kube::Client;
+use kube::core::ApiResource;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +39,7 @@ use crate::speaker::conflicts::{self, ConflictMetrics, Met};
 use crate::speaker::l2_status::{self, Told};
 use crate::speaker::secrets::{self, Secrets};
 use crate::speaker::world::{WorldBuilder, wants};
-use crate::speaker::{key, node};
+use crate::speaker::{bgp, key, node, reports};
 use crate::state::records::{Path, Update};
 use crate::translate::ClassRules;
 
@@ -169,7 +174,10 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         }
         note(&found_tx, NODE_VALID, problems.to_vec());
     }));
-    tokio::spawn(say(event_rx, events, met_tx, told_tx, config.node_name.clone()));
+    tokio::spawn(say(event_rx, events.clone(), met_tx, told_tx, config.node_name.clone()));
+    let (routing_tx, routing) = watch::channel(Arc::default());
+    let (sessions_tx, sessions) = watch::channel(Arc::default());
+    report_bgp(&connection.client(), &config, routing, sessions, &events);
 
     let speaker = Config {
         node: config.node_name.clone(),
@@ -191,7 +199,8 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
         rules: Rules { failback: config.failback, any_network: config.any_network },
         kube_proxy: config.kube_proxy_health,
     };
-    let channels = Channels { view, keys, events: event_tx, snapshots };
+    let routers = RouterChannels { routing: routing_tx, sessions: sessions_tx };
+    let channels = Channels { view, keys, events: event_tx, snapshots, routers };
     let asked = stop.clone();
     let running = causeway_speaker::run(speaker, channels, metrics, async move { asked.cancelled().await });
     tokio::pin!(running);
@@ -276,6 +285,51 @@ async fn build_worlds(
             stale = false;
         }
     }
+}
+
+/// Says on the objects what is announced to routers, and how the sessions with them are.
+fn report_bgp(
+    client: &Client,
+    config: &SpeakerConfig,
+    mut routing: watch::Receiver<Arc<Routing>>,
+    mut sessions: watch::Receiver<Arc<Sessions>>,
+    events: &Events,
+) {
+    let keep = |resource| {
+        let (reports_tx, reports) = watch::channel(None);
+        let (client, namespace) = (client.clone(), config.config_namespace.clone());
+        tokio::spawn(reports::keep(client, resource, namespace, config.node_name.clone(), reports));
+        reports_tx
+    };
+    let (node, say) = (config.node_name.clone(), events.clone());
+    let services = keep(ApiResource::erase::<ServiceBGPStatus>(&()));
+    tokio::spawn(async move {
+        let mut before = Arc::default();
+        while routing.changed().await.is_ok() {
+            let now = Arc::clone(&routing.borrow_and_update());
+            bgp::news(&node, &before, &now).into_iter().for_each(|note| say.send(note));
+            services.send_replace(Some(bgp::service_reports(&node, &now)));
+            before = now;
+        }
+    });
+    let (node, say) = (config.node_name.clone(), events.clone());
+    let states = keep(ApiResource::erase::<BGPSessionState>(&()));
+    tokio::spawn(async move {
+        let mut before = Arc::default();
+        while sessions.changed().await.is_ok() {
+            let now = Arc::clone(&sessions.borrow_and_update());
+            for note in bgp::session_news(&node, &before, &now) {
+                if note.warning {
+                    warn!(object = %note.object, "{}", note.message);
+                } else {
+                    info!(object = %note.object, "{}", note.message);
+                }
+                say.send(note);
+            }
+            states.send_replace(Some(bgp::session_reports(&node, &now)));
+            before = now;
+        }
+    });
 }
 
 /// What one part finds wrong, beside what the others do.

@@ -7,6 +7,8 @@ use causeway_metal::names::{
     LABEL_NODE, LABEL_SERVICE_NAME, LABEL_SERVICE_NAMESPACE, LABEL_SESSION_NODE, LABEL_SESSION_PEER,
     LABEL_SESSION_VRF, events, reasons,
 };
+use causeway_speaker::bgp::State;
+use causeway_speaker::routers::{RouterStatus, Sessions};
 use serde_json::json;
 
 use super::reports::{Report, Reports};
@@ -14,17 +16,6 @@ use crate::engine::cluster::EventNote;
 
 /// The longest name of an object.
 const NAME_LENGTH: usize = 253;
-
-/// A session with a router.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionReport {
-    /// The router, as [`router`] names it.
-    pub router: String,
-    /// State of the BGP session, such as `Established`.
-    pub bgp: &'static str,
-    /// State of the BFD session, such as `Up`, if there is one.
-    pub bfd: Option<&'static str>,
-}
 
 /// How a router is named in labels and statuses.
 #[must_use]
@@ -56,23 +47,26 @@ pub fn service_reports(node: &str, routing: &Routing) -> Reports {
 
 /// One `BGPSessionState` for each session of a node.
 #[must_use]
-pub fn session_reports<'a>(node: &str, sessions: impl IntoIterator<Item = &'a SessionReport>) -> Reports {
-    let report = |session: &SessionReport| {
+pub fn session_reports(node: &str, sessions: &Sessions) -> Reports {
+    let report = |session: &RouterStatus| {
+        let router = router(&session.peer);
+        let bfd = match session.bfd {
+            Some(true) => "Up",
+            Some(false) => "Down",
+            None => "N/A",
+        };
         let status = BGPSessionStateStatus {
-            bfd_status: Some(session.bfd.unwrap_or("N/A").to_owned()),
-            bgp_status: Some(session.bgp.to_owned()),
+            bfd_status: Some(bfd.to_owned()),
+            bgp_status: Some(session.state.as_str().to_owned()),
             node: Some(node.to_owned()),
-            peer: Some(session.router.clone()),
+            peer: Some(router.clone()),
             vrf: Some(String::new()),
         };
-        let labels = [
-            (LABEL_SESSION_NODE, node),
-            (LABEL_SESSION_PEER, session.router.as_str()),
-            (LABEL_SESSION_VRF, ""),
-        ];
-        (session_name(node, &session.router), Report::new(labels, json!(status)))
+        let labels =
+            [(LABEL_SESSION_NODE, node), (LABEL_SESSION_PEER, router.as_str()), (LABEL_SESSION_VRF, "")];
+        (session_name(node, &router), Report::new(labels, json!(status)))
     };
-    sessions.into_iter().map(report).collect()
+    sessions.values().map(report).collect()
 }
 
 /// Names of interfaces may hold what names of objects may not.
@@ -123,16 +117,28 @@ pub fn news(node: &str, before: &Routing, after: &Routing) -> Vec<EventNote> {
     notes
 }
 
-/// The Event of a session that came up or went down.
+/// The Events of sessions that came up, went down, or cannot come up for a reason that is new.
 #[must_use]
-pub fn session_news(node: &str, peer: &Peer, up: bool, why: Option<&str>) -> EventNote {
-    let of = format!("BGP session of node {node} with {}", router(peer));
-    let (warning, reason, message) = match (up, why) {
-        (true, _) => (false, events::SESSION_UP, format!("{of} is established")),
-        (false, Some(why)) => (true, events::SESSION_DOWN, format!("{of} is down: {why}")),
-        (false, None) => (true, events::SESSION_DOWN, format!("{of} is down")),
+pub fn session_news(node: &str, before: &Sessions, after: &Sessions) -> Vec<EventNote> {
+    let up = |session: &RouterStatus| session.state == State::Established;
+    let note = |(name, session): (&String, &RouterStatus)| {
+        let old = before.get(name);
+        let of = format!("BGP session of node {node} with {}", router(&session.peer));
+        let (warning, reason, message) = match (old.is_some_and(up), up(session)) {
+            (true, true) => return None,
+            (false, true) => (false, events::SESSION_UP, format!("{of} is established")),
+            (was_up, false) => {
+                let known = old.and_then(|old| old.why.as_ref());
+                match session.why.as_ref().filter(|why| was_up || Some(*why) != known) {
+                    Some(why) => (true, events::SESSION_DOWN, format!("{of} is down: {why}")),
+                    None if was_up => (true, events::SESSION_DOWN, format!("{of} is down")),
+                    None => return None,
+                }
+            }
+        };
+        Some(EventNote { object: session.peer.object.clone(), warning, reason: reason.to_owned(), message })
     };
-    EventNote { object: peer.object.clone(), warning, reason: reason.to_owned(), message }
+    after.iter().filter_map(note).collect()
 }
 
 #[cfg(test)]
@@ -140,9 +146,9 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
-    use causeway_api::{Endpoints, Layer, LbKey};
+    use causeway_api::{Endpoints, Layer, LbKey, OwnObject, OwnObjects};
     use causeway_metal::announce::{Announcement, When};
-    use causeway_metal::bgp::RouteSilence;
+    use causeway_metal::bgp::{BgpConfig, RouteSilence};
 
     use super::*;
 
@@ -188,11 +194,33 @@ mod tests {
         assert_eq!(reports.into_values().next(), Some(Report::new(labels, status)));
     }
 
+    fn session(
+        name: &str,
+        spec: serde_json::Value,
+        state: State,
+        why: Option<&str>,
+    ) -> (String, RouterStatus) {
+        let objects = OwnObjects {
+            objects: vec![OwnObject::new("BGPPeer", "metallb-system", name, spec)],
+            ..OwnObjects::default()
+        };
+        let (config, problems) = BgpConfig::without_secrets(&objects);
+        let peer = config.peers.values().next().unwrap_or_else(|| panic!("{problems:?}"));
+        let status = RouterStatus { peer: Arc::clone(peer), state, why: why.map(str::to_owned), bfd: None };
+        (name.to_owned(), status)
+    }
+
+    fn tor(state: State, why: Option<&str>) -> (String, RouterStatus) {
+        session("tor", json!({"myASN": 64501, "peerASN": 64500, "peerAddress": "192.0.2.1"}), state, why)
+    }
+
     #[test]
     fn sessions_are_named_after_their_ends_where_a_name_can_hold_that() {
-        let session =
-            |router: &str, bfd| SessionReport { router: router.to_owned(), bgp: "Established", bfd };
-        let reports = session_reports("node1", &[session("192.0.2.1", Some("Up")), session("eth0_1", None)]);
+        let (name, mut with_bfd) = tor(State::Established, None);
+        with_bfd.bfd = Some(true);
+        let odd = json!({"myASN": 64501, "dynamicASN": "external", "interface": "eth0_1"});
+        let sessions = Sessions::from([(name, with_bfd), session("odd", odd, State::Active, None)]);
+        let reports = session_reports("node1", &sessions);
         let names: Vec<&str> = reports.keys().map(String::as_str).collect();
         assert_eq!(names[0], "node1-192.0.2.1");
         assert!(names[1].starts_with("session-") && !names[1].contains('_'), "{names:?}");
@@ -200,6 +228,29 @@ mod tests {
         let labels =
             [(LABEL_SESSION_NODE, "node1"), (LABEL_SESSION_PEER, "192.0.2.1"), (LABEL_SESSION_VRF, "")];
         assert_eq!(reports["node1-192.0.2.1"], Report::new(labels, status));
+    }
+
+    #[test]
+    fn a_session_is_news_when_it_comes_up_goes_down_or_fails_for_a_new_reason() {
+        let of = |before: (State, Option<&str>), after: (State, Option<&str>)| -> Vec<String> {
+            let (before, after) =
+                (Sessions::from([tor(before.0, before.1)]), Sessions::from([tor(after.0, after.1)]));
+            session_news("node1", &before, &after).into_iter().map(|note| note.message).collect()
+        };
+        let up = (State::Established, None);
+        assert_eq!(
+            of((State::Active, None), up),
+            ["BGP session of node node1 with 192.0.2.1 is established"]
+        );
+        assert_eq!(of(up, up), Vec::<String>::new());
+        assert_eq!(
+            of(up, (State::Idle, Some("gone")))[0],
+            "BGP session of node node1 with 192.0.2.1 is down: gone"
+        );
+        assert_eq!(of(up, (State::Idle, None)).len(), 1);
+        assert_eq!(of((State::Idle, Some("gone")), (State::Connect, Some("gone"))), Vec::<String>::new());
+        assert_eq!(of((State::Idle, Some("gone")), (State::Active, Some("no answer"))).len(), 1);
+        assert_eq!(of((State::Idle, None), (State::Connect, None)), Vec::<String>::new());
     }
 
     #[test]

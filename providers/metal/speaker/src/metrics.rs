@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::bfd_run::BfdMetrics;
 use crate::l2::DropReason;
 use crate::membership::{Ignored, Liveness};
+use crate::peering::BgpMetrics;
 
 /// A count that must not be called a counter: OpenMetrics would append `_total` to its name, which MetalLB's has not.
 pub type NamedCount = Gauge<u64, AtomicU64>;
@@ -80,6 +81,8 @@ pub struct Metrics {
     pub frames_dropped: Family<ByReason, Counter>,
     /// Frames and datagrams that the kernel would not send.
     pub send_errors: Counter,
+    /// BGP.
+    pub bgp: BgpMetrics,
     /// Peers by what is thought of them.
     pub peers: Family<ByState, NamedCount>,
     /// 1 while there are peers and none of them is heard.
@@ -127,6 +130,7 @@ impl Metrics {
             elections: Default::default(),
             unfit: Default::default(),
             events_dropped: Default::default(),
+            bgp: BgpMetrics::default(),
             bfd: BfdMetrics::new(),
         };
         for reason in DropReason::ALL {
@@ -141,6 +145,7 @@ impl Metrics {
 
     /// Makes them part of what is scraped. The registry must have no prefix: these names are complete.
     pub fn register(&self, registry: &mut Registry) {
+        self.bgp.register(registry);
         registry.register(
             "metallb_layer2_requests_received",
             "Number of layer2 requests received for owned IPs",

@@ -31,7 +31,9 @@ use crate::interfaces::{Exclude, Link, Links};
 use crate::membership::{Input, Keys, Membership, Outputs, Settings};
 use crate::metrics::{AddressLabel, AnnouncedLabels, ByReason, Metrics};
 use crate::moment::Moment;
+use crate::peering;
 use crate::port::{Found, Manner, Port, now};
+use crate::routers::{RouterChannels, Routers};
 use crate::snapshot::{DecisionSnapshot, InterfaceSnapshot, Snapshot, silence};
 use crate::succession::Succession;
 
@@ -67,6 +69,8 @@ pub struct Channels {
     pub events: mpsc::Sender<SpeakerEvent>,
     /// Questions for the state.
     pub snapshots: mpsc::Receiver<oneshot::Sender<Snapshot>>,
+    /// What is told of BGP and BFD.
+    pub routers: RouterChannels,
 }
 
 /// Runs a speaker until `shutdown` is done, then hands over and returns. Needs `CAP_NET_RAW`.
@@ -99,16 +103,22 @@ pub async fn run(
         // As does this.
         tokio::spawn(crate::kube_proxy::watch(address, proxy_sender));
     }
+    let seed = u64::from_be_bytes(seed);
+    let peering =
+        peering::Config { node: config.node.clone(), listen_port: peering::PORT, seed: seed.rotate_left(32) };
+    let routers =
+        Routers::start(peering, links.clone(), channels.routers, (metrics.bgp.clone(), metrics.bfd.clone()));
     let speaker = Speaker {
+        routers,
         found_sender,
-        inquiries: Inquiries::new(config.inquiry, u64::from_be_bytes(seed)),
+        inquiries: Inquiries::new(config.inquiry, seed),
         look: false,
         looked: None,
         exclude: Exclude::new(&config.exclude)?,
         succession: Succession::new(config.node.clone(), config.rules, config.heartbeats.is_none()),
         config,
         // 0 means "never heard" on the wire.
-        boot: u64::from_be_bytes(seed).max(1),
+        boot: seed.max(1),
         socket,
         view: None,
         links: None,
@@ -140,6 +150,7 @@ struct Speaker {
     boot: u64,
     socket: Option<HeartbeatSocket>,
     succession: Succession,
+    routers: Routers,
     view: Option<View>,
     links: Option<Arc<Links>>,
     drain: Drain,
@@ -197,8 +208,12 @@ impl Speaker {
                     decide = self.judge_fitness(Unfit::KubeProxy, unhealthy);
                 }
                 Some(answer) = snapshots.recv() => {
-                    // Whoever asked may have gone.
-                    let _gone = answer.send(self.snapshot());
+                    let (snapshot, asker) = (self.snapshot(), self.routers.asker());
+                    tokio::spawn(async move {
+                        let (bgp, bfd) = asker.snapshot().await;
+                        // Whoever asked may have gone.
+                        let _gone = answer.send(Snapshot { bgp, bfd, ..snapshot });
+                    });
                 }
                 Some(finding) = found.recv() => decide = self.learn(finding),
                 () = readable(self.socket.as_ref()) => decide = self.beat(),
@@ -384,6 +399,22 @@ impl Speaker {
         }
         self.put_out(outcome.outputs);
         self.take_up(outcome.duty);
+        self.route();
+    }
+
+    /// Routes, by the same view of the cluster as the elections.
+    fn route(&mut self) {
+        let (Some(view), Some(fleet)) = (&self.view, self.succession.elections().fleet()) else { return };
+        let node = &self.config.node;
+        let addresses = view.peers.get(node).map(Vec::as_slice).unwrap_or_default();
+        self.routers.announce(&view.world, fleet, node, self.succession.unfit(), addresses);
+    }
+
+    /// Whether this node is about to go, and not only its speaker.
+    fn goes_for_good(&self) -> bool {
+        let node = self.view.as_ref().and_then(|view| view.world.nodes.get(&self.config.node));
+        node.is_none_or(|node| node.leaving || node.cordoned)
+            || self.succession.unfit().contains(&Unfit::Drained)
     }
 
     /// The interfaces that can announce, as others are told of them.
@@ -499,7 +530,9 @@ impl Speaker {
 
     /// Says farewell, and answers for what it holds until others do, or as long as a hand-over may take.
     async fn leave(mut self) {
+        let for_good = self.goes_for_good();
         self.step(Input::Leave);
+        self.routers.leave(for_good);
         if let Some(links) = self.links.clone() {
             self.elect(&links);
             while !self.duty.announced.is_empty()
@@ -524,6 +557,7 @@ impl Speaker {
             sleep(deadline.saturating_since(now())).await;
             self.step(Input::Tick);
         }
+        self.routers.ended().await;
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -544,6 +578,9 @@ impl Speaker {
                     addresses: self.duty.addresses.get(&link.index).into_iter().flatten().copied().collect(),
                 })
                 .collect(),
+            bgp: None,
+            bfd: Vec::new(),
+            routes: self.routers.snapshot(),
             decisions: self
                 .succession
                 .elections()

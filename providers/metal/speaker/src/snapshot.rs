@@ -1,14 +1,17 @@
 //! The speaker's state, for people to look at. Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use causeway_metal::announce::{Decision, Silence, Verdict};
 use causeway_metal::fleet::Unfit;
 use serde::Serialize;
 
+use crate::bfd_run::BfdSnapshot;
 use crate::interfaces::Ineligible;
 use crate::l2::MacAddr;
 use crate::membership::{PeerSnapshot, State};
+use crate::peering::PeeringSnapshot;
 
 /// What `/debug/state` shows of a speaker. Holds no secret.
 #[derive(Debug, Clone, Serialize)]
@@ -28,6 +31,30 @@ pub struct Snapshot {
     pub interfaces: Vec<InterfaceSnapshot>,
     /// What was decided about each load balancer, and why.
     pub decisions: Vec<DecisionSnapshot>,
+    /// The same about routes, where BGP is used.
+    pub routes: Vec<RouteDecisionSnapshot>,
+    /// The sessions with routers.
+    pub bgp: Option<PeeringSnapshot>,
+    /// Their paths, as BFD sees them.
+    pub bfd: Vec<BfdSnapshot>,
+}
+
+/// A decision about routes.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteDecisionSnapshot {
+    /// `Service namespace/name`.
+    pub object: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The peers that hear of it from this node.
+    pub peers: Vec<String>,
+    /// Why none does.
+    pub silent: Option<String>,
+    /// The peers that do not hear of it, or not of all of it, and why.
+    pub withheld: BTreeMap<String, String>,
+    /// The routes that advertisements contradict each other about.
+    pub conflicts: Vec<String>,
 }
 
 /// An interface.

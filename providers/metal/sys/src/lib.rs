@@ -1,9 +1,9 @@
 //! The system calls that safe Rust cannot make, and nothing else.
 //!
 //! This is the only crate of the workspace in which `unsafe` is allowed, so it is kept small enough to be read in one
-//! sitting: packet sockets ([`PacketSocket`], [`LoopedSocket`]), how a datagram came in ([`arrival`]), what the kernel calls an interface and a neighbour, and
-//! the clock that goes on counting while the machine is suspended ([`boottime`]), with a timer on it ([`Timer`]). It decides nothing: what to answer to a frame
-//! is the business of the protocol code. I/O.
+//! sitting: packet sockets ([`PacketSocket`], [`LoopedSocket`]), how a datagram came in ([`arrival`]), what the kernel calls an interface and a neighbour,
+//! the clock that goes on counting while the machine is suspended ([`boottime`]), with a timer on it ([`Timer`]), and two options of TCP sockets
+//! ([`set_md5_password`], [`set_minimum_ttl`]). It decides nothing: what to answer to a frame is the business of the protocol code. I/O.
 
 pub mod arrival;
 mod clock;
@@ -11,6 +11,7 @@ mod filter;
 mod looped;
 mod neighbor;
 mod packet;
+mod tcp;
 mod timer;
 
 pub use clock::boottime;
@@ -18,4 +19,5 @@ pub use filter::Traffic;
 pub use looped::LoopedSocket;
 pub use neighbor::{interface_index, interface_name, neighbor_mac};
 pub use packet::{Addressed, PacketSocket, Received};
+pub use tcp::{MD5_MAX_KEY, set_md5_password, set_minimum_ttl};
 pub use timer::Timer;

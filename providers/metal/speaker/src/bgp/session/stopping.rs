@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Blame, Session, connection::Phase};
+use super::{Blame, Connection, Session, connection::Phase};
 use crate::bgp::error::{Notification, Reason};
 use crate::moment::Moment;
 
@@ -35,6 +35,19 @@ pub enum StopReason {
     /// This speaker comes back at once: where graceful restart is agreed upon the connection just ends, so that the peer keeps the routes (RFC 4724 §4.2);
     /// elsewhere, Cease, Administrative Reset.
     Restart,
+    /// As [`StopReason::Restart`] where graceful restart is agreed upon, elsewhere for this reason.
+    RestartOr(Box<StopReason>),
+}
+
+impl StopReason {
+    /// How long the peer has before routes are withdrawn.
+    pub fn wait(&self) -> Duration {
+        match self {
+            StopReason::GracefulDrain { wait, .. } => *wait,
+            StopReason::RestartOr(other) => other.wait(),
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -81,6 +94,10 @@ impl Session {
                     self.wanted = Some(self.as_it_is_to_be_told(routes));
                 }
                 self.flush_all(now);
+            }
+            StopReason::RestartOr(other) => {
+                let graceful = self.connections.iter().any(Connection::is_graceful);
+                self.stop(if graceful { StopReason::Restart } else { *other }, now);
             }
             StopReason::Restart => {
                 self.stopping = Some(Stopping::Done);
