@@ -179,7 +179,7 @@ impl Bed {
         let fits = !name.is_empty() && !name.contains('/') && path.exists();
         ensure!(
             fits,
-            "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e and one per node"
+            "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e, one per node, and router2 and far once a router was started there"
         );
         Ok(Namespace { init: self.init.clone(), name: name.to_owned() })
     }

@@ -22,6 +22,20 @@ pub(super) fn render(config: &RouterConfig, helper: &str) -> Result<String> {
     Ok(text)
 }
 
+/// Whether a running exabgp can go from `old` to `new`: of a neighbour it has, it does not hear of another way to reach it.
+pub(super) fn check_change(old: &RouterConfig, new: &RouterConfig) -> Result<()> {
+    let way = |n: &Neighbour| (n.password.clone(), n.passive, n.port, n.multihop, n.ttl_security);
+    for neighbour in &new.neighbours {
+        let before = old.neighbours.iter().find(|other| other.at == neighbour.at);
+        ensure!(
+            before.is_none_or(|before| way(before) == way(neighbour)),
+            "exabgp takes another password, port, TTL or passiveness for {:?} only when it is started anew",
+            neighbour.at
+        );
+    }
+    Ok(())
+}
+
 fn neighbour_text(config: &RouterConfig, neighbour: &Neighbour) -> Result<String> {
     ensure!(neighbour.bfd.is_none(), "exabgp speaks no BFD");
     let asn = match neighbour.remote {

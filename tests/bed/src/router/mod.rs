@@ -158,6 +158,10 @@ impl Router {
                 // exabgp takes a helper whose output ends for dead, so the shell stays and holds it.
                 self.write("helper", format!("#!/bin/sh\ncat >>{}\n", self.path("messages")))?;
                 self.namespace.run(&["chmod", "755", &self.path("helper")])?;
+                // What an earlier life heard is no longer so; there may be nothing.
+                let _ = fs::remove_file(self.init().state(&self.file("messages")));
+                // What an earlier life heard is no longer so; there may be nothing.
+                let _ = fs::remove_file(self.init().state(&self.file("messages")));
             }
         }
         for announcement in config.advertise.iter().filter(|_| kind == Kind::Gobgp) {
@@ -288,12 +292,12 @@ impl Router {
     /// Makes it do what `config` says. Sessions of neighbours that stay as they are go on. What one of them needs a new session for, such as another
     /// password, resets that one.
     pub async fn reconfigure(&mut self, config: RouterConfig) -> Result<()> {
-        let old = std::mem::replace(&mut self.record.config, config);
-        let new = &self.record.config;
+        let (old, new) = (&self.record.config, &config);
         match self.record.kind {
             Kind::Frr => {
+                let commands = frr::change(old, new)?;
                 self.write("frr.conf", frr::render(new)?)?;
-                self.write("change.conf", frr::change(&old, new)?)?;
+                self.write("change.conf", commands)?;
                 self.tool(&["vtysh", "-f", &self.path("change.conf")])?;
             }
             Kind::Bird => {
@@ -312,10 +316,12 @@ impl Router {
                 }
             }
             Kind::Exabgp => {
+                exabgp::check_change(old, new)?;
                 self.write("exabgp.conf", exabgp::render(new, &self.path("helper"))?)?;
                 self.speaker().signal(Signal::USR1)?;
             }
         }
+        self.record.config = config;
         self.save()
     }
 
