@@ -180,6 +180,7 @@ impl Router {
                 ];
                 daemon.environment = settings.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
             }
+            self.forget_socket(name)?;
             daemon.start(self.init())?;
             // FRR's daemons look for zebra when they start, and then only every 10 s.
             self.wait_started(name).await?;
@@ -227,6 +228,17 @@ impl Router {
             self.path("run"),
             self.path("tmp")
         )
+    }
+
+    /// Takes away what a daemon that has ended left behind: the next one would be taken for started before it listens.
+    fn forget_socket(&self, daemon: &str) -> Result<()> {
+        let socket = self.init().state(&self.file(&format!("run/{daemon}.vty")));
+        match fs::remove_file(&socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| socket.display().to_string())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until that daemon of the router answers, or is dead.
@@ -337,10 +349,6 @@ impl Router {
 
     /// Starts its daemons again after [`Router::stop`].
     pub async fn start_again(&self) -> Result<()> {
-        // Sockets of the dead would be taken for those of the living.
-        for daemon in self.record.kind.daemons() {
-            let _ = fs::remove_file(self.init().state(&self.file(&format!("run/{daemon}.vty"))));
-        }
         self.launch().await
     }
 
