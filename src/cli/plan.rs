@@ -247,10 +247,10 @@ fn updates(
             }
             Parsed::Ingress(r) => ingresses.insert(r.meta.path(), r).map(|r| r.object().to_string()),
             Parsed::Other { api_version, kind, mut object } => {
-                let Some(wanted) = kinds
-                    .iter()
-                    .find(|k| k.kind == kind && format!("{}/{}", k.group, k.version) == api_version)
-                else {
+                let Some(wanted) = kinds.iter().find(|k| {
+                    let mut versions = k.also.iter().chain([&k.version]);
+                    k.kind == kind && versions.any(|v| format!("{}/{v}", k.group) == api_version)
+                }) else {
                     continue;
                 };
                 if wanted.namespaced && object.object.namespace.is_empty() {

@@ -270,6 +270,7 @@ mod tests {
         let own = OwnKind {
             group: "metallb.io",
             version: "v1beta1",
+            also: &[],
             kind: "IPAddressPool",
             plural: "ipaddresspools",
             namespaced: true,

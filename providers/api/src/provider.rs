@@ -36,6 +36,8 @@ pub struct OwnKind {
     pub group: &'static str,
     /// Version.
     pub version: &'static str,
+    /// Other versions whose objects read the same: the API server gives them as `version`, files may hold them.
+    pub also: &'static [&'static str],
     /// Kind.
     pub kind: &'static str,
     /// Plural, lower case.

@@ -34,16 +34,18 @@ pub fn own_kinds() -> Vec<OwnKind> {
     let kind = |group, version, kind, plural, required| OwnKind {
         group,
         version,
+        also: &[],
         kind,
         plural,
         namespaced: true,
         required,
     };
+    let peers = OwnKind { also: &[VERSION], ..kind(GROUP, PEER_VERSION, "BGPPeer", "bgppeers", false) };
     vec![
         kind(GROUP, VERSION, "IPAddressPool", "ipaddresspools", true),
         kind(GROUP, VERSION, "L2Advertisement", "l2advertisements", false),
         kind(GROUP, VERSION, "BGPAdvertisement", "bgpadvertisements", false),
-        kind(GROUP, PEER_VERSION, "BGPPeer", "bgppeers", false),
+        peers,
         kind(GROUP, VERSION, "BFDProfile", "bfdprofiles", false),
         kind(GROUP, VERSION, "Community", "communities", false),
         kind(CONFLICT_GROUP, CONFLICT_VERSION, "AddressConflict", "addressconflicts", false),
@@ -159,6 +161,8 @@ impl CloudProvider for Metal {
     }
 }
 
+#[cfg(test)]
+mod bgp_tests;
 #[cfg(test)]
 mod conflict_tests;
 #[cfg(test)]

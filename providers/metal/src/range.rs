@@ -132,7 +132,9 @@ impl Range {
             .find(|length| {
                 let host = bits - length;
                 // All the addresses there are do not fit a u128.
-                let Some(size) = 1_u128.checked_shl(host.into()) else { return self.size() == u128::MAX };
+                let Some(size) = 1_u128.checked_shl(host.into()) else {
+                    return (self.first, self.last) == (0, u128::MAX);
+                };
                 let Some(first) = self.first.checked_next_multiple_of(size) else { return false };
                 first.checked_add(size - 1).is_some_and(|last| last <= self.last)
             })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use causeway_api::{Condition, Family, FamilyPolicy, IngressPoint, IpMode, MemberStatus, Problem};
+use causeway_api::{Condition, Family, FamilyPolicy, IngressPoint, IpMode, MemberStatus, Problem, Severity};
 
 use crate::allocator::{Families, field};
 use crate::annotations::SINGLE_ANNOUNCER;
@@ -72,7 +72,7 @@ fn conflict(wanted: &Wanted, facts: &Facts, have: &Held) -> Option<Condition> {
 /// keeps a client with an endpoint on each node by itself.
 fn affinity(wanted: &Wanted, facts: &Facts, have: &Held) -> Option<Condition> {
     let by_bgp = announced_pool(facts, have)
-        .is_some_and(|pool| facts.bgp.announcing(pool, &wanted.labels).next().is_some());
+        .is_some_and(|pool| facts.bgp.announcing(pool, &wanted.labels, &have.addresses).next().is_some());
     is_best_effort(wanted.affinity, wanted.single_announcer, by_bgp).then(|| Condition {
         kind: CONDITION_SESSION_AFFINITY.to_owned(),
         status: true,
@@ -185,48 +185,67 @@ fn announcing(wanted: &Wanted, facts: &Facts, have: &Held) -> Vec<Problem> {
             ),
         );
     }
-    let Some(pool) = announced_pool(facts, have) else { return problems };
-    let mut by_l2 =
-        facts.advertisements.iter().filter(|ad| ad.matches_pool(pool) && ad.matches_service(&wanted.labels));
-    let shared = wanted.shares_address && by_l2.clone().any(|ad| !ad.service_selectors.is_empty());
-    let meant: Vec<&BgpAdvertisement> = facts
-        .bgp
-        .advertisements
-        .iter()
-        .filter(|ad| ad.matches_pool(pool) && ad.matches_service(&wanted.labels))
-        .collect();
-    let by_bgp = facts.bgp.announcing(pool, &wanted.labels).next().is_some();
-    let addresses: Vec<_> = have.addresses.iter().map(ToString::to_string).collect();
-    let (addresses, pool_name) = (addresses.join(", "), &pool.name);
+    if let Some(pool) = announced_pool(facts, have) {
+        problems.extend(advertised(wanted, facts, have, pool));
+    }
+    problems
+}
+
+/// What is wrong with the advertisements of the addresses. It is an error only where nobody announces them.
+fn advertised(wanted: &Wanted, facts: &Facts, have: &Held, pool: &Pool) -> Vec<Problem> {
+    let by_l2 = facts.advertisements.iter();
+    let by_l2: Vec<_> =
+        by_l2.filter(|ad| ad.matches_pool(pool) && ad.matches_service(&wanted.labels)).collect();
+    let meant = facts.bgp.advertisements.iter();
+    let meant: Vec<_> =
+        meant.filter(|ad| ad.matches_pool(pool) && ad.matches_service(&wanted.labels)).collect();
+    let by_bgp = facts.bgp.announcing(pool, &wanted.labels, &have.addresses).next().is_some();
+    let shared = wanted.shares_address && by_l2.iter().any(|ad| !ad.service_selectors.is_empty());
+    let on_l2 = !by_l2.is_empty() && !shared;
+    let mut problems = Vec::new();
+    let mut say = |otherwise: bool, field: &str, reason: &str, message: String| {
+        let severity = if otherwise { Severity::Warning } else { Severity::Error };
+        problems.push(Problem { severity, ..Problem::error(wanted.object.clone(), field, reason, message) });
+    };
     if shared {
         say(
+            by_bgp,
             field::ALLOW_SHARED_IP,
             reasons::NOT_ANNOUNCED,
             "a Service that may share its address is not announced by L2Advertisements with serviceSelectors, since the others on that address may be \
              announced from another node; remove the annotation or the selectors"
                 .into(),
         );
-    } else if by_l2.next().is_none() && meant.is_empty() {
+    }
+    let addresses = || have.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if by_l2.is_empty() && meant.is_empty() {
         say(
+            false,
             "",
             reasons::NOT_ANNOUNCED,
             format!(
-                "{addresses} is assigned, but no L2Advertisement or BGPAdvertisement announces addresses of pool {pool_name} for this Service; create one in the namespace of \
-                 the pools"
-            ),
-        );
-    } else if !meant.is_empty() && !by_bgp {
-        say(
-            "",
-            reasons::NOT_ANNOUNCED,
-            format!(
-                "{addresses} is assigned, and BGPAdvertisement {} is to announce it, but there is none of the BGPPeers that it is for; create one in the namespace of the pools, or look at \
-                 its Events",
-                meant.iter().map(|ad| ad.object.name.as_str()).collect::<Vec<_>>().join(", ")
+                "{} is assigned, but no L2Advertisement or BGPAdvertisement announces addresses of pool {} for this Service; create one in the namespace of the pools",
+                addresses(),
+                pool.name
             ),
         );
     }
-    problems.extend(contradictions(wanted, &meant, pool));
+    if let (Some(first), false) = (meant.first(), by_bgp) {
+        say(
+            on_l2,
+            "",
+            reasons::NOT_ANNOUNCED,
+            format!(
+                "{} is assigned, and {} is to announce it, but there is no BGPPeer that could hear it; create one in the namespace of the pools, for routes of its IP family, or mend it",
+                addresses(),
+                first.object
+            ),
+        );
+    }
+    let families: Vec<Family> = have.addresses.iter().map(|a| Family::of(&a.to_canonical())).collect();
+    if let Some(contradiction) = contradiction(&meant, pool, &families) {
+        say(on_l2, "", reasons::CONFLICTING_ADVERTISEMENTS, contradiction);
+    }
     problems
 }
 
@@ -236,23 +255,18 @@ fn announced_pool<'a>(facts: &'a Facts, have: &Held) -> Option<&'a Pool> {
     facts.pools.of(&have.addresses).or_else(each).map(Arc::as_ref)
 }
 
-/// Advertisements that are sure to want one route of the Service with different attributes, which then is not announced.
-fn contradictions(wanted: &Wanted, meant: &[&BgpAdvertisement], pool: &Pool) -> Option<Problem> {
+/// Two advertisements that are sure to want one route of the Service with different attributes, so that it is not announced.
+fn contradiction(meant: &[&BgpAdvertisement], pool: &Pool, families: &[Family]) -> Option<String> {
     meant.iter().enumerate().find_map(|(index, one)| {
         meant[index + 1..].iter().find_map(|two| {
-            let attribute = one.differs(two).filter(|_| bgp::meet(one, two, pool, Where::Anywhere))?;
-            Some(Problem::error(
-                wanted.object.clone(),
-                "",
-                reasons::CONFLICTING_ADVERTISEMENTS,
-                format!(
-                    "{attribute} is {} in {} and {} in {}, so that routers hear nothing of this Service from nodes that both select; give both the same, or let their peers, nodes or Services \
-                     differ",
-                    one.value(attribute),
-                    one.object,
-                    two.value(attribute),
-                    two.object
-                ),
+            let attribute = one.differs(two).filter(|_| bgp::meet(one, two, pool, families, Where::Anywhere))?;
+            Some(format!(
+                "{attribute} is {} in {} and {} in {}, so that peers which hear both hear nothing of this Service; give both the same, or let their peers, nodes or Services \
+                 differ",
+                one.value(attribute),
+                one.object,
+                two.value(attribute),
+                two.object
             ))
         })
     })

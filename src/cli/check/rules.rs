@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use causeway_api::{OwnObject, OwnObjects, names};
+use causeway_api::{OwnObject, OwnObjects, Severity, names};
 use causeway_metal::advertisement::L2Advertisement;
+use causeway_metal::bgp::{BgpConfig, Where};
 use causeway_metal::kinds::configuration_state::ConfigurationResult;
 use causeway_metal::kinds::{AddressConflictSpec, ConfigurationStateStatus, ConflictPhase};
 use causeway_metal::pool::Pools;
@@ -168,9 +169,18 @@ pub fn pools(namespace: &str, objects: &OwnObjects) -> Vec<Finding> {
     let (pools, mut problems) = Pools::new(objects);
     let (advertisements, more) = L2Advertisement::parse_all(objects);
     problems.extend(more);
+    let (bgp, more) = BgpConfig::without_secrets(objects);
+    problems.extend(more);
+    problems.extend(bgp.clashes(&pools, Where::Anywhere));
     let mut findings: Vec<Finding> = problems
         .iter()
-        .map(|problem| Finding::error(problem.object.to_string(), problem_line(problem)))
+        .map(|problem| {
+            let (about, line) = (problem.object.to_string(), problem_line(problem));
+            match problem.severity {
+                Severity::Error => Finding::error(about, line),
+                Severity::Warning => Finding::warning(about, line),
+            }
+        })
         .map(|mut finding| {
             // The line begins with the object, which is said already.
             let start = format!("{}:", finding.about);
@@ -185,22 +195,34 @@ pub fn pools(namespace: &str, objects: &OwnObjects) -> Vec<Finding> {
     }
     for pool in pools.iter().filter(|pool| !pool.refused) {
         let about = pool.object.to_string();
-        if advertisements.iter().any(|a| a.matches_pool(pool)) {
+        let by_bgp: Vec<_> = bgp.advertisements.iter().filter(|a| a.matches_pool(pool)).collect();
+        let heard = by_bgp.iter().any(|a| bgp.peers.keys().any(|peer| a.names(peer)));
+        if heard || advertisements.iter().any(|a| a.matches_pool(pool)) {
             findings.push(Finding::ok(about, "is announced"));
+        } else if let Some(advertisement) = by_bgp.first() {
+            let what = format!(
+                "{} announces its addresses, but to no BGPPeer that there is: create one in the same namespace",
+                advertisement.object
+            );
+            findings.push(Finding::error(about, what));
         } else {
             findings.push(Finding::error(
                 about,
-                "no L2Advertisement announces its addresses, so that nobody answers for them: create one in the same namespace; an empty one announces all pools",
+                "no L2Advertisement or BGPAdvertisement announces its addresses, so that nobody finds them: create one in the same namespace; an empty L2Advertisement announces all pools",
             ));
         }
     }
-    for advertisement in &advertisements {
-        if !pools.is_empty() && !pools.iter().any(|pool| advertisement.matches_pool(pool)) {
-            findings.push(Finding::warning(
-                advertisement.object.to_string(),
-                "matches no pool: look at its ipAddressPools and ipAddressPoolSelectors",
-            ));
-        }
+    let matching = advertisements.iter().map(|a| (&a.object, pools.iter().any(|pool| a.matches_pool(pool))));
+    // One that is refused for a pool was meant for it.
+    let meant = bgp
+        .advertisements
+        .iter()
+        .map(|a| (&a.object, !a.refused_pools.is_empty() || pools.iter().any(|pool| a.matches_pool(pool))));
+    for (object, _) in matching.chain(meant).filter(|(_, matches)| !pools.is_empty() && !matches) {
+        findings.push(Finding::warning(
+            object.to_string(),
+            "matches no pool: look at its ipAddressPools and ipAddressPoolSelectors",
+        ));
     }
     findings
 }
@@ -385,6 +407,25 @@ mod tests {
         assert_eq!(
             levels(&stray),
             [(Level::Error, "IPAddressPool m/a"), (Level::Warning, "L2Advertisement m/ad")]
+        );
+        // By BGP as well, if there is somebody to hear it.
+        let by_bgp = || own("BGPAdvertisement", "ad", json!({}));
+        let tor = own("BGPPeer", "tor", json!({"myASN": 1, "peerASN": 2, "peerAddress": "10.0.0.1"}));
+        let deaf = of(vec![pool("a", "192.0.2.0/28"), by_bgp()]);
+        assert_eq!(levels(&deaf), [(Level::Error, "IPAddressPool m/a")]);
+        assert!(deaf[0].message.contains("to no BGPPeer"), "{deaf:?}");
+        assert_eq!(
+            levels(&of(vec![pool("a", "192.0.2.0/28"), by_bgp(), tor.clone()])),
+            [(Level::Ok, "IPAddressPool m/a")]
+        );
+        let stray = own("BGPAdvertisement", "b", json!({"ipAddressPools": ["z"], "peers": ["gone"]}));
+        assert_eq!(
+            levels(&of(vec![pool("a", "192.0.2.0/28"), by_bgp(), tor, stray])),
+            [
+                (Level::Warning, "BGPAdvertisement m/b"),
+                (Level::Ok, "IPAddressPool m/a"),
+                (Level::Warning, "BGPAdvertisement m/b")
+            ]
         );
         let bad = of(vec![pool("a", "192.0.2.0/99"), ad(&[])]);
         assert_eq!(levels(&bad)[0], (Level::Error, "IPAddressPool m/a"));

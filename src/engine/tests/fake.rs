@@ -13,7 +13,15 @@ use crate::state::index::Record;
 use crate::state::records::{Delta, NodeRecord, Path, ServiceRecord, Update};
 
 /// Kinds of providers that can be put here.
-const OWN_KINDS: [&str; 3] = ["IPAddressPool", "L2Advertisement", "AddressConflict"];
+const OWN_KINDS: [&str; 7] = [
+    "IPAddressPool",
+    "L2Advertisement",
+    "BGPAdvertisement",
+    "BGPPeer",
+    "BFDProfile",
+    "Community",
+    "AddressConflict",
+];
 
 #[derive(Default)]
 struct State {

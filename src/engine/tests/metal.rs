@@ -43,7 +43,8 @@ fn boot(cluster: &FakeCluster, fence: Fence) -> MetalEngine {
     };
     let keys = Arc::clone(&provider);
     let index = Index::new(rules, Arc::new(move |member| keys.key(member)));
-    let kinds = ["Service", "Node", "Namespace", "IPAddressPool", "L2Advertisement", "AddressConflict"];
+    let own = causeway_metal::provider::own_kinds().into_iter().map(|kind| kind.kind);
+    let kinds = ["Service", "Node", "Namespace"].into_iter().chain(own);
     let engine = Arc::new(Engine::new(
         provider,
         cluster.clone(),

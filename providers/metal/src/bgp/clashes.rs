@@ -109,7 +109,10 @@ impl BgpConfig {
         for (index, one) in ads.iter().enumerate() {
             for two in &ads[index + 1..] {
                 let Some(attribute) = one.differs(two) else { continue };
-                let pool = pools.iter().find(|pool| meet(one, two, pool, place));
+                let pool = pools.iter().find(|pool| {
+                    let families: Vec<Family> = pool.ranges.iter().map(|range| range.family).collect();
+                    meet(one, two, pool, &families, place)
+                });
                 let Some(pool) = pool else { continue };
                 for (ad, other) in [(one, two), (two, one)] {
                     problems.push(Problem::error(
@@ -132,14 +135,19 @@ impl BgpConfig {
     }
 }
 
-/// Whether two advertisements announce the same route of a pool to the same peer from the same node, for a Service that both match.
-pub(crate) fn meet(one: &BgpAdvertisement, two: &BgpAdvertisement, pool: &Pool, place: Where) -> bool {
+/// Whether two advertisements announce the same route of a pool to the same peer from the same node, for an address of one of these families and a Service that
+/// both match.
+pub(crate) fn meet(
+    one: &BgpAdvertisement,
+    two: &BgpAdvertisement,
+    pool: &Pool,
+    families: &[Family],
+    place: Where,
+) -> bool {
     one.matches_pool(pool)
         && two.matches_pool(pool)
         && (one.peers.is_empty() || two.peers.is_empty() || !one.peers.is_disjoint(&two.peers))
-        && [Family::V4, Family::V6].into_iter().any(|family| {
-            one.length(family) == two.length(family) && pool.ranges.iter().any(|range| range.family == family)
-        })
+        && families.iter().any(|family| one.length(*family) == two.length(*family))
         && place.meet(&one.node_selectors, &two.node_selectors)
 }
 

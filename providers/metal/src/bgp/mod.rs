@@ -22,9 +22,10 @@ pub mod secret;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use causeway_api::{ObjectRef, OwnObject, OwnObjects, Problem};
+use causeway_api::{Family, ObjectRef, OwnObject, OwnObjects, Problem};
 use serde::de::DeserializeOwned;
 
 pub use advertisement::{Attribute, BgpAdvertisement, RouteAttributes};
@@ -36,7 +37,7 @@ pub use routes::{RibOut, RouteDecision, RouteSilence, Routing, routes};
 pub use secret::{Password, PeerSecret};
 
 use crate::annotations::{self, Annotation};
-use crate::pool::Pools;
+use crate::pool::{Pool, Pools};
 use crate::selector::{self, LabelSelector, Labels, Selector};
 
 /// Everything that users configure for BGP, checked.
@@ -89,16 +90,21 @@ impl BgpConfig {
         peers
     }
 
-    /// The advertisements of a Service with these labels and an address of this pool that some peer could hear.
+    /// The advertisements of a Service with these labels and these addresses of a pool that some peer could hear.
     pub fn announcing<'a>(
         &'a self,
-        pool: &'a crate::pool::Pool,
+        pool: &'a Pool,
         labels: &'a Labels,
+        addresses: &'a [IpAddr],
     ) -> impl Iterator<Item = &'a BgpAdvertisement> {
+        let carries = |peer: &Peer| addresses.iter().any(|a| peer.carries(Family::of(&a.to_canonical())));
+        let hears = move |ad: &BgpAdvertisement| {
+            self.peers.values().any(|peer| ad.names(&peer.name) && carries(peer))
+        };
         self.advertisements
             .iter()
             .filter(|ad| ad.matches_pool(pool) && ad.matches_service(labels))
-            .filter(|ad| self.peers.keys().any(|peer| ad.names(peer)))
+            .filter(move |ad| hears(ad))
     }
 }
 
