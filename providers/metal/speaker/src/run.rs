@@ -105,7 +105,10 @@ pub async fn run(
         look: false,
         looked: None,
         exclude: Exclude::new(&config.exclude)?,
-        succession: Succession::new(config.node.clone(), config.rules, config.heartbeats.is_none()),
+        succession: Succession::new(
+            Elections::new(config.node.clone(), config.rules),
+            config.heartbeats.is_none(),
+        ),
         config,
         // 0 means "never heard" on the wire.
         boot: u64::from_be_bytes(seed).max(1),
