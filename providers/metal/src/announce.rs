@@ -134,7 +134,7 @@ pub struct Decision {
 #[must_use]
 pub fn announcements(world: &World, me: &str, live: &LiveSet) -> Vec<Decision> {
     let mut elections = Elections::new(me.to_owned(), Rules::default());
-    elections.update(&Arc::new(world.clone()), &Fleet::of(live.clone()));
+    elections.update(&Arc::new(world.clone()), Fleet::of(live.clone()));
     elections.into_decisions()
 }
 

@@ -7,7 +7,7 @@
 //! Of these some are passed over as long as others remain, in this order: nodes without an interface that may announce, nodes whose interfaces are in
 //! other networks than the address, nodes that are unfit or about to go, and with `Local` nodes where all endpoints are terminating.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use causeway_api::Endpoints;
 
 use crate::advertisement::L2Advertisement;
 use crate::announce::World;
-use crate::fleet::{Fleet, Statement, Unfit};
+use crate::fleet::{Fleet, Statement, Unfit, Uplink};
 use crate::selector::Labels;
 
 /// Name of a Node.
@@ -142,22 +142,35 @@ pub(crate) struct Voter {
     pub(crate) matched: Vec<Option<i64>>,
 }
 
-impl Voter {
-    /// Whether an election may come out differently for it than for `other`. Holding is looked at by address.
-    pub(crate) fn differs(&self, other: &Voter) -> bool {
-        // Who has said nothing counts as one that knows nothing.
-        let able = |voter: &Voter| {
-            let said = voter.statement.as_ref();
-            said.map(|said| (said.uplinks.clone(), said.unfit.clone())).unwrap_or_default()
-        };
-        let same_statement = match (&self.statement, &other.statement) {
-            (Some(one), Some(two)) if Arc::ptr_eq(one, two) => true,
-            _ => able(self) == able(other),
-        };
-        !same_statement
-            || (&self.fit, self.leaving, self.deaf, &self.matched)
-                != (&other.fit, other.leaving, other.deaf, &other.matched)
+/// How the nodes differ from before, as far as elections depend on it.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Indexes mean other nodes than before, or advertisements select others: any election may come out differently.
+    pub(crate) renumbered: bool,
+    /// Nodes that changed, in what they are, can and say, other than in what they hold.
+    pub(crate) nodes: HashSet<u16>,
+    /// The addresses that other nodes hold now, or in another term.
+    pub(crate) moved: HashSet<IpAddr>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.renumbered && self.nodes.is_empty() && self.moved.is_empty()
     }
+}
+
+impl Voter {
+    /// Whether an election may come out differently for it than for `other`, with the same advertisements. Holding is looked at by address.
+    fn differs(&self, other: &Voter) -> bool {
+        able(self.statement.as_deref()) != able(other.statement.as_deref())
+            || (&self.fit, self.leaving, self.deaf) != (&other.fit, other.leaving, other.deaf)
+    }
+}
+
+/// What of a statement decides whether a node can announce. Who has said nothing counts as one that knows nothing.
+fn able(said: Option<&Statement>) -> (Option<&[Uplink]>, Option<&BTreeSet<Unfit>>) {
+    let unfit = said.map(|said| &said.unfit).filter(|unfit| !unfit.is_empty());
+    (said.and_then(|said| said.uplinks.as_deref()), unfit)
 }
 
 /// Everything about nodes that does not depend on a single Service: computed once, shared by all elections.
@@ -196,6 +209,73 @@ impl Electorate {
             }
         }
         Self { nodes, holders, eligible: HashMap::new() }
+    }
+
+    /// How another one differs from this one.
+    pub(crate) fn changes(&self, new: &Electorate) -> Changes {
+        let same = |one: &Voter, two: &Voter| one.name == two.name && one.matched == two.matched;
+        let renumbered = self.nodes.len() != new.nodes.len()
+            || self.nodes.iter().zip(&new.nodes).any(|(one, two)| !same(one, two));
+        let pairs = (0u16..).zip(self.nodes.iter().zip(&new.nodes));
+        let changed = pairs.filter(|(_, (one, two))| renumbered || one.differs(two));
+        let named = |electorate: &Electorate, address: &IpAddr| -> Option<Vec<(NodeName, u32)>> {
+            let holders = electorate.holders.get(address)?;
+            Some(holders.iter().map(|(node, term)| (electorate.node(*node).name.clone(), *term)).collect())
+        };
+        let addresses = self.holders.keys().chain(new.holders.keys());
+        Changes {
+            renumbered,
+            nodes: changed.map(|(index, _)| index).collect(),
+            moved: addresses.filter(|address| named(self, address) != named(new, address)).copied().collect(),
+        }
+    }
+
+    /// Takes over another fleet; of the world nothing that this depends on may have changed. The cost follows what the fleet says anew.
+    pub(crate) fn refresh(&mut self, world: &World, fleet: &Fleet) -> Changes {
+        let mut changes = Changes::default();
+        for (index, (voter, facts)) in (0u16..).zip(self.nodes.iter_mut().zip(world.nodes.values())) {
+            let fit = fitness(&voter.name, facts, &fleet.live, world.ignore_exclude_label);
+            let deaf = fleet.deaf.contains(&voter.name);
+            let said = fleet.statements.get(&voter.name);
+            if (fit, deaf) != (voter.fit, voter.deaf)
+                || able(said.map(|s| &**s)) != able(voter.statement.as_deref())
+            {
+                changes.nodes.insert(index);
+            }
+            (voter.fit, voter.deaf) = (fit, deaf);
+            let same = match (said, &voter.statement) {
+                (Some(said), Some(before)) => Arc::ptr_eq(said, before),
+                (said, before) => said.is_none() && before.is_none(),
+            };
+            if same {
+                continue;
+            }
+            let before = std::mem::replace(&mut voter.statement, said.cloned());
+            let (held, holds) = (holdings(before.as_deref()), holdings(said.map(|s| &**s)));
+            for (address, term) in held {
+                if holds.get(address) != Some(term)
+                    && let Some(holders) = self.holders.get_mut(address)
+                {
+                    holders.retain(|(node, _)| *node != index);
+                    if holders.is_empty() {
+                        self.holders.remove(address);
+                    }
+                    changes.moved.insert(*address);
+                }
+            }
+            for (address, term) in holds {
+                if held.get(address) != Some(term) {
+                    let holders = self.holders.entry(*address).or_default();
+                    holders.push((index, *term));
+                    holders.sort_unstable();
+                    changes.moved.insert(*address);
+                }
+            }
+        }
+        if !changes.nodes.is_empty() {
+            self.eligible.clear();
+        }
+        changes
     }
 
     /// The nodes that these advertisements (indexes) let announce.
@@ -255,6 +335,11 @@ impl Electorate {
         }
         Interfaces::Only(names)
     }
+}
+
+fn holdings(said: Option<&Statement>) -> &BTreeMap<IpAddr, u32> {
+    static NONE: BTreeMap<IpAddr, u32> = BTreeMap::new();
+    said.map_or(&NONE, |said| &said.holds)
 }
 
 fn fitness(name: &str, facts: &NodeFacts, live: &LiveSet, ignore_exclude_label: bool) -> Result<(), WhyNot> {

@@ -115,7 +115,10 @@ pub async fn run(
         look: false,
         looked: None,
         exclude: Exclude::new(&config.exclude)?,
-        succession: Succession::new(config.node.clone(), config.rules, config.heartbeats.is_none()),
+        succession: Succession::new(
+            Elections::new(config.node.clone(), config.rules),
+            config.heartbeats.is_none(),
+        ),
         config,
         // 0 means "never heard" on the wire.
         boot: seed.max(1),

@@ -18,7 +18,7 @@ use causeway_api::LbKey;
 use causeway_metal::announce::{Decision, Silence, Verdict, World};
 use causeway_metal::candidates::{Interfaces, LiveSet, WhyNot};
 use causeway_metal::elections::Elections;
-use causeway_metal::fleet::{Fleet, Rules, Statement, Unfit, Uplink};
+use causeway_metal::fleet::{Fleet, Statement, Unfit, Uplink};
 
 use crate::announced::Duty;
 use crate::membership::{Input, Membership, Outputs};
@@ -56,11 +56,11 @@ pub struct Outcome {
 }
 
 impl Succession {
-    /// Without heartbeats until [`Self::join`]; with `alone` for ever.
-    pub fn new(node: String, rules: Rules, alone: bool) -> Self {
+    /// Without heartbeats until [`Self::join`]; with `alone` for ever. No elections were held yet.
+    pub fn new(elections: Elections, alone: bool) -> Self {
         Succession {
-            elections: Elections::new(node.clone(), rules),
-            node,
+            node: elections.me().to_owned(),
+            elections,
             membership: None,
             alone,
             world: None,
@@ -151,8 +151,8 @@ impl Succession {
         };
         let own = self.statement(self.holds.clone());
         fleet.statements.insert(self.node.clone(), Arc::new(own));
-        let elections = self.elections.update(&world, &fleet);
-        let relieved = self.relieve(&fleet, now);
+        let elections = self.elections.update(&world, fleet);
+        let relieved = self.relieve(now);
         let mut duty = Duty::new(
             &self.node,
             self.elections.decisions().map(|d| relieved.get(&d.announcement.key).unwrap_or(d)),
@@ -176,8 +176,9 @@ impl Succession {
     }
 
     /// What is announced a little longer although another node is elected: the decisions that stand in for those.
-    fn relieve(&mut self, fleet: &Fleet, now: Moment) -> BTreeMap<LbKey, Decision> {
+    fn relieve(&mut self, now: Moment) -> BTreeMap<LbKey, Decision> {
         let mut longer = BTreeMap::new();
+        let Some(fleet) = self.elections.fleet() else { return longer };
         for (key, announced) in &self.duty.announced {
             let Some(decision) = self.elections.decision(key) else { continue };
             let (Some(next), Some(&address)) = (&decision.elected, decision.announcement.addresses.first())

@@ -84,7 +84,7 @@ impl Speaker {
             taken.extend(view.peers.values().flatten());
             let spare = spare::world(&view.world, &taken, &conflicts, self.config.inquiry.ahead);
             let mut elections = Elections::new(self.config.node.clone(), self.config.rules);
-            elections.update(&Arc::new(spare), fleet);
+            elections.update(&Arc::new(spare), fleet.clone());
             elections.into_decisions()
         } else {
             Vec::new()
