@@ -197,8 +197,11 @@ fn service(name: &str, kind: &str) -> Result<Service> {
 async fn create(services: &Api<Service>, prefix: &str, kind: &str, count: usize) -> Result<()> {
     stream::iter(0..count)
         .map(|i| async move {
-            services.create(&PostParams::default(), &service(&format!("{prefix}-{i}"), kind)?).await?;
-            anyhow::Ok(())
+            match services.create(&PostParams::default(), &service(&format!("{prefix}-{i}"), kind)?).await {
+                // The client asks again where an answer was lost.
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+                other => anyhow::Ok(other.map(drop)?),
+            }
         })
         .buffer_unordered(32)
         .try_collect()
