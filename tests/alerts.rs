@@ -214,6 +214,15 @@ async fn each_alert_fires_in_its_case_and_none_else() {
         bed.kubectl(&["-n", "metallb-system", "delete", "addressconflicts", "--all"])?;
         conflict?;
 
+        // A router that does not answer.
+        bed.apply(
+            "{apiVersion: metallb.io/v1beta2, kind: BGPPeer, metadata: {name: nobody, namespace: metallb-system}, \
+              spec: {myASN: 64501, peerASN: 64500, peerAddress: 10.77.0.250}}",
+        )?;
+        let down = prometheus.until("a router does not answer", &["MetalLBBGPSessionDown"]).await;
+        bed.kubectl(&["-n", "metallb-system", "delete", "bgppeer", "nobody"])?;
+        down?;
+
         // No controller.
         bed.kubectl(&["-n", "kube-system", "scale", "deployment/causeway", "--replicas=0"])?;
         let alone = prometheus.until("no controller runs", &["CausewayNoLeader"]).await;

@@ -111,7 +111,7 @@ mod tests {
                 kind: Kind::Own("BGPPeer".into()),
                 namespace: "metallb-system".into(),
                 name: "rack".into(),
-                uid: String::new(),
+                uid: "".into(),
             },
             created: None,
             asn: 65001,

@@ -15,6 +15,7 @@ use causeway_metal::pool::Pools;
 use causeway_speaker::inquiry::{self, Phase};
 use causeway_speaker::interfaces::Exclude;
 use causeway_speaker::l2::Timing;
+use causeway_speaker::routers::RouterChannels;
 use causeway_speaker::membership::Keys;
 use causeway_speaker::{Channels, Config, Heartbeats, Metrics, SpeakerEvent, View};
 use serde_json::{Value, json};
@@ -111,7 +112,12 @@ pub fn speak(arguments: &[String]) {
             rules: Rules::default(),
             kube_proxy: None,
         };
-        let channels = Channels { view: viewed, keys, events, snapshots };
+        // Nobody listens to what is told of routers.
+        let routers = RouterChannels {
+            routing: watch::channel(Arc::default()).0,
+            sessions: watch::channel(Arc::default()).0,
+        };
+        let channels = Channels { view: viewed, keys, events, snapshots, routers };
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
             .expect("signals can be caught");
         let shutdown = async move {

@@ -71,6 +71,9 @@ fn ready_on(lb: &Announcement, node: &str) -> bool {
     lb.endpoints.by_node.get(node).is_some_and(|endpoints| endpoints.ready > 0)
 }
 
+/// What makes a node able to stand.
+type Rule<'r> = &'r dyn Fn(&Able) -> bool;
+
 impl<'a> Standing<'a> {
     pub(super) fn new(world: &'a World, fleet: &'a Fleet, me: &'a str, unfit: &BTreeSet<Unfit>) -> Self {
         let node = world.nodes.get(me);
@@ -150,7 +153,7 @@ impl<'a> Standing<'a> {
         let mut left: Vec<Able> =
             others.iter().filter(|other| !other.cover.of_both(wanted).is_empty()).copied().collect();
         left.push(me);
-        let rules: [(&dyn Fn(&Able) -> bool, RouteSilence); 3] = [
+        let rules: [(Rule, RouteSilence); 3] = [
             (&|able| able.cover.includes(wanted), RouteSilence::NotElected),
             (&|able| able.fit, self.reluctant.unwrap_or(RouteSilence::NotElected)),
             (&|able| ready(able.node), RouteSilence::OnlyTerminatingEndpoints),
