@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -99,9 +100,14 @@ impl Programs {
     }
 }
 
-/// The folder of the routing daemons, downloaded if they are not there yet: seconds the first time.
+/// The folder of the routing daemons, downloaded if they are not there yet: seconds the first time. They are looked at once per process.
 pub fn ensure_routers() -> Result<PathBuf> {
-    run("routers.sh", &[])
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(folder) = FOLDER.get() {
+        return Ok(folder.clone());
+    }
+    let folder = run("routers.sh", &[])?;
+    Ok(FOLDER.get_or_init(|| folder).clone())
 }
 
 /// Runs the module's build script.

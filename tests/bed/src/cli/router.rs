@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use causeway_bed::router::{Kind, RouterConfig};
-use causeway_bed::{Bed, Namespace, Router, Signal};
+use causeway_bed::{Bed, Namespace, Router, Signal, addresses};
 use clap::{Subcommand, ValueEnum};
 
 #[derive(Subcommand)]
@@ -65,7 +65,7 @@ pub fn run(bed: &Bed, action: Action) -> Result<()> {
         Action::Start { place, kind, config, asn } => {
             let config = match config {
                 Some(path) => read(&path)?,
-                None => RouterConfig::top_of_rack(asn),
+                None => default_config(bed, &place, asn),
             };
             runtime.block_on(Router::start(&namespace(bed, &place)?, kind.into(), config))?;
         }
@@ -102,6 +102,21 @@ fn namespace(bed: &Bed, name: &str) -> Result<Namespace> {
     }
 }
 
+/// Takes sessions from every node; each namespace's router has an identifier of its own.
+fn default_config(bed: &Bed, place: &str, asn: u32) -> RouterConfig {
+    let config = RouterConfig::top_of_rack(asn);
+    match place {
+        "router2" => RouterConfig { router_id: addresses::ROUTER_2, ..config },
+        "far" => {
+            RouterConfig { router_id: addresses::FAR, ..config.every(|neighbour| neighbour.multihop(2)) }
+        }
+        place => match bed.node_named(place) {
+            Ok(node) => RouterConfig { router_id: node.addresses().v4, ..config },
+            Err(_) => config,
+        },
+    }
+}
+
 fn read(path: &PathBuf) -> Result<RouterConfig> {
     let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("parsing {}", path.display()))
@@ -110,6 +125,10 @@ fn read(path: &PathBuf) -> Result<RouterConfig> {
 fn show(router: &Router) -> Result<()> {
     let config = router.config();
     println!("{}: {:?}, AS {}, {}", router.namespace().name(), router.kind(), config.asn, config.router_id);
+    if router.speaker().process()?.is_none() {
+        println!("  {} is not running", router.speaker().name());
+        return Ok(());
+    }
     for session in router.sessions()? {
         print!("  {:<28} AS {:<10} {:?}", session.peer, session.remote_asn, session.state);
         if let Some(up) = session.up_for {

@@ -117,8 +117,13 @@ impl Router {
     /// The routers of a bed.
     pub fn list(bed: &crate::Bed) -> Result<Vec<Router>> {
         let Ok(entries) = fs::read_dir(bed.init().state("routers")) else { return Ok(Vec::new()) };
-        let mut names: Vec<String> =
-            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        // One whose configuration was refused has a folder, but was never started.
+        let started = |entry: &fs::DirEntry| entry.path().join("router.json").exists();
+        let mut names: Vec<String> = entries
+            .filter_map(Result::ok)
+            .filter(started)
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         names.sort();
         names.iter().map(|name| Router::attach(&bed.namespace(name)?)).collect()
     }

@@ -183,7 +183,7 @@ async fn what_a_daemon_cannot_do_is_refused() -> Result<()> {
         let error = Router::start(&bed.router_ns(), kind, config).await.err().context("it was taken")?;
         ensure!(format!("{error:#}").contains(reason), "{kind:?}: {error:#}");
     }
-    ensure!(bed.daemons()?.is_empty(), "something was started");
+    ensure!(bed.daemons()?.is_empty() && Router::list(&bed)?.is_empty(), "something was started");
     let router = Router::start(&bed.router_ns(), Kind::Frr, rack(&[1])).await?;
     ensure!(
         Router::start(&bed.router_ns(), Kind::Frr, rack(&[1])).await.is_err(),
