@@ -10,7 +10,7 @@
 //! ```
 //!
 //! [`l2`], [`bgp`], [`membership`] and [`succession`] are sans-IO state machines that know neither sockets nor Kubernetes; [`announced`], [`fitness`], [`interfaces`] and
-//! [`snapshot`] are pure; [`mod@run`], `port`, `heartbeat`, `kube_proxy` and [`netlink`] are the rim.
+//! [`snapshot`] are pure; [`mod@run`], [`peering`], `port`, `heartbeat`, `kube_proxy` and [`netlink`] are the rim.
 //!
 //! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
@@ -29,6 +29,7 @@ pub mod membership;
 pub mod metrics;
 pub mod moment;
 pub mod netlink;
+pub mod peering;
 mod port;
 pub mod run;
 pub mod snapshot;

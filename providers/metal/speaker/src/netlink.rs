@@ -85,7 +85,8 @@ async fn follow(published: &watch::Sender<Option<Arc<Links>>>) -> Result<(), Net
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+/// Ends a task together with whoever started it.
+pub(crate) struct AbortOnDrop(pub(crate) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

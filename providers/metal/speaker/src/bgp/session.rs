@@ -158,6 +158,7 @@ impl Session {
                 self.wanted = Some(self.as_it_is_to_be_told(routes));
                 self.flush_all(now);
             }
+            Input::TryNow => self.retry_at = self.retry_at.map(|at| at.min(now)),
             Input::BfdUp => {
                 self.bfd = Some(true);
                 // The path is there again.

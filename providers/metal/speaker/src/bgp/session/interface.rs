@@ -109,6 +109,8 @@ pub enum Input<'a> {
     },
     /// These are the routes from now on.
     Routes(Arc<RibOut>),
+    /// Something has changed that makes an attempt to connect promising: not to be waited for any longer.
+    TryNow,
     /// BFD reaches the peer.
     BfdUp,
     /// It does not, any more.

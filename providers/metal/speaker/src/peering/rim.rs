@@ -1,0 +1,253 @@
+//! What the sessions of a node share: the network as it is known, listeners, connections that are ending, and where things are told. I/O.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use causeway_metal::bgp::{Password, PeerTo};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+use super::metrics::BgpMetrics;
+use super::neighbours::{self, Neighbours};
+use super::socket::{Connection, Listener};
+use super::target::Target;
+use super::{PeeringEvent, Statuses, local};
+use crate::interfaces::Links;
+use crate::moment::Moment;
+use crate::netlink::AbortOnDrop;
+use crate::port::now;
+
+/// How long a socket is kept after its end, so that the last words arrive.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long to wait before a listener that failed is opened again.
+const REOPEN: Duration = Duration::from_secs(5);
+/// Connections accepted in one turn.
+const SHARE: usize = 64;
+
+pub(super) struct Rim {
+    pub(super) listen_port: u16,
+    pub(super) links: Arc<Links>,
+    neighbours: Option<Watched>,
+    listeners: BTreeMap<SocketAddr, Result<Listener, String>>,
+    reopen: Option<Moment>,
+    pub(super) accepted: Vec<(TcpStream, SocketAddr)>,
+    ending: Vec<(Connection, Moment)>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) metrics: BgpMetrics,
+    events: mpsc::Sender<PeeringEvent>,
+    pub(super) statuses: Statuses,
+    pub(super) news: bool,
+}
+
+/// The neighbours, while some peer needs them.
+struct Watched {
+    known: watch::Receiver<Arc<Neighbours>>,
+    _ends_with_it: AbortOnDrop,
+}
+
+impl Rim {
+    pub(super) fn new(listen_port: u16, metrics: BgpMetrics, events: mpsc::Sender<PeeringEvent>) -> Self {
+        Rim {
+            listen_port,
+            links: Arc::default(),
+            neighbours: None,
+            listeners: BTreeMap::new(),
+            reopen: None,
+            accepted: Vec::new(),
+            ending: Vec::new(),
+            buffer: vec![0; 16 * 1024],
+            metrics,
+            events,
+            statuses: Statuses::new(),
+            news: false,
+        }
+    }
+
+    /// Where a peer is now.
+    pub(super) fn address(&self, target: &Target) -> Result<SocketAddr, String> {
+        let name = match &target.to {
+            PeerTo::Address(address) => return Ok(SocketAddr::new(*address, target.port)),
+            PeerTo::Interface(name) => name,
+        };
+        let (index, own) = local::interface(name, &self.links)
+            .ok_or_else(|| format!("there is no interface {name} here"))?;
+        if own.is_none() {
+            return Err(format!(
+                "interface {name} has no IPv6 link-local address: is IPv6 switched off on it?"
+            ));
+        }
+        let known = self.neighbours.as_ref().map(|watched| watched.known.borrow());
+        let router = known.and_then(|known| known.router(index));
+        let router = router.ok_or_else(|| {
+            format!("no router is heard on {name}: does it send IPv6 router advertisements on this link?")
+        })?;
+        Ok(SocketAddrV6::new(router, target.port, 0, index).into())
+    }
+
+    /// Whether a connection from there is this peer's.
+    pub(super) fn is_from(&self, target: &Target, from: SocketAddr) -> bool {
+        match (&target.to, from) {
+            (PeerTo::Address(address), _) => *address == from.ip(),
+            (PeerTo::Interface(name), SocketAddr::V6(from)) => {
+                from.ip().is_unicast_link_local()
+                    && local::interface(name, &self.links).is_some_and(|(index, _)| index == from.scope_id())
+            }
+            (PeerTo::Interface(_), SocketAddr::V4(_)) => false,
+        }
+    }
+
+    /// Listens for those that want it, with the passwords of all, and watches neighbours if some peer has no address.
+    pub(super) fn serve(&mut self, targets: &[Arc<Target>]) {
+        if let Some(watched) = &mut self.neighbours {
+            watched.known.mark_unchanged();
+        }
+        let unnumbered = targets.iter().any(|target| target.settings.unnumbered);
+        if unnumbered && self.neighbours.is_none() {
+            let (sender, known) = watch::channel(Arc::default());
+            self.neighbours =
+                Some(Watched { known, _ends_with_it: AbortOnDrop(tokio::spawn(neighbours::watch(sender))) });
+        } else if !unnumbered {
+            self.neighbours = None;
+        }
+        let passive = targets.iter().filter(|target| target.settings.passive);
+        let mut wanted: Vec<SocketAddr> = passive.map(|target| self.listening_place(target)).collect();
+        // Where everything is listened for, single addresses are too.
+        let all = wanted.clone();
+        wanted.retain(|place| {
+            place.ip().is_unspecified()
+                || !all.contains(&Listener::everywhere(place.is_ipv6(), self.listen_port))
+        });
+        self.listeners.retain(|place, listener| wanted.contains(place) && listener.is_ok());
+        self.reopen = None;
+        let passwords: Vec<(IpAddr, Password)> = targets
+            .iter()
+            .filter_map(|target| Some((self.address(target).ok()?.ip(), target.password.clone()?)))
+            .collect();
+        for place in wanted {
+            let listener = self.listeners.entry(place).or_insert_with(|| {
+                Listener::open(place).map_err(|error| {
+                    let hint = match error.kind() {
+                        io::ErrorKind::AddrInUse => ": another program of this node has the port",
+                        io::ErrorKind::PermissionDenied => ": the capability NET_BIND_SERVICE is needed",
+                        _ => "",
+                    };
+                    format!("cannot listen on {place}: {error}{hint}")
+                })
+            });
+            match listener {
+                Ok(listener) => listener.set_passwords(&passwords),
+                Err(problem) => {
+                    tracing::warn!(%problem, "passive BGP peers cannot connect");
+                    self.reopen = Some(now() + REOPEN);
+                }
+            }
+        }
+    }
+
+    fn listening_place(&self, target: &Target) -> SocketAddr {
+        let ipv6 = match (&target.to, target.source) {
+            (_, Some(source)) => return SocketAddr::new(source, self.listen_port),
+            (PeerTo::Address(address), None) => address.is_ipv6(),
+            (PeerTo::Interface(_), None) => true,
+        };
+        Listener::everywhere(ipv6, self.listen_port)
+    }
+
+    /// Why a passive peer cannot connect.
+    pub(super) fn problem(&self, target: &Target) -> Option<String> {
+        if !target.settings.passive {
+            return None;
+        }
+        let place = self.listening_place(target);
+        let everywhere = Listener::everywhere(place.is_ipv6(), self.listen_port);
+        let listener = self.listeners.get(&place).or_else(|| self.listeners.get(&everywhere));
+        listener.and_then(|listener| listener.as_ref().err().cloned())
+    }
+
+    /// Whether the kernel has checked the password of a connection that was accepted.
+    pub(super) fn was_signed(&self, peer: IpAddr) -> bool {
+        self.listeners.values().flatten().any(|listener| listener.knows(peer))
+    }
+
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (SocketAddr, Option<&String>)> {
+        self.listeners.iter().map(|(place, listener)| (*place, listener.as_ref().err()))
+    }
+
+    /// Waits until the neighbours change.
+    pub(super) async fn neighbours_changed(neighbours: &mut Option<watch::Receiver<Arc<Neighbours>>>) {
+        if let Some(known) = neighbours
+            && known.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    pub(super) fn watched_neighbours(&self) -> Option<watch::Receiver<Arc<Neighbours>>> {
+        self.neighbours.as_ref().map(|watched| watched.known.clone())
+    }
+
+    /// Takes connections that wait, and asks to be woken for more. Answers whether something is to be done.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> bool {
+        let mut failed = None;
+        for (place, listener) in &self.listeners {
+            let Ok(listener) = listener else { continue };
+            while self.accepted.len() < SHARE {
+                match listener.poll_accept(context) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(accepted)) => self.accepted.push(accepted),
+                    Poll::Ready(Err(error)) => {
+                        failed = Some((*place, format!("cannot listen on {place}: {error}")));
+                        break;
+                    }
+                }
+            }
+        }
+        // Not at once again: the cause may persist.
+        if let Some((place, problem)) = failed {
+            tracing::warn!(%problem, "passive BGP peers cannot connect");
+            self.listeners.insert(place, Err(problem));
+            self.reopen = Some(now() + REOPEN);
+        }
+        let ending =
+            self.ending.iter().fold(false, |ready, (connection, _)| ready | connection.poll_ready(context));
+        ending || !self.accepted.is_empty()
+    }
+
+    /// Lets a connection end.
+    pub(super) fn end(&mut self, mut connection: Connection) {
+        if !connection.connecting {
+            connection.shut();
+            self.ending.push((connection, now() + LINGER));
+        }
+    }
+
+    /// Forgets connections that have ended.
+    pub(super) fn drain(&mut self) {
+        let buffer = &mut self.buffer;
+        self.ending.retain_mut(|(connection, until)| *until > now() && !connection.drain(buffer));
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.ending.is_empty()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.ending.iter().map(|(_, until)| *until).chain(self.reopen).min()
+    }
+
+    /// Whether listeners are to be opened again.
+    pub(super) fn is_reopening(&self) -> bool {
+        self.reopen.is_some_and(|at| at <= now())
+    }
+
+    pub(super) fn tell(&mut self, event: PeeringEvent) {
+        if let Err(error) = self.events.try_send(event) {
+            tracing::debug!(%error, "an event of a BGP session is not taken");
+        }
+    }
+}
