@@ -63,6 +63,8 @@ if ! { [ -e "$out/.complete" ] && works "$out" >/dev/null; }; then
     # FRR runs as root here. It insists on a group for its shell, and its shell asks PAM.
     { grep -v '^frr' /etc/group; echo 'frr:x:65501:'; echo 'frrvty:x:65502:root'; } >"$work/etc/group"
     { grep -v '^frr' /etc/passwd; echo 'frr:x:65501:65501:FRR:/:/bin/false'; } >"$work/etc/passwd"
+    mkdir "$work/etc/frr"
+    : >"$work/etc/frr/vtysh.conf"
     printf 'auth sufficient pam_permit.so\naccount sufficient pam_permit.so\n' >"$work/etc/pam.d/frr"
     complaint=$(works "$work") || fail "the unpacked routers do not run: $(echo "$complaint" | tail -3)"
     touch "$work/.complete"
