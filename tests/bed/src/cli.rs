@@ -1,5 +1,7 @@
 //! The command line of `bed`.
 
+mod router;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -69,6 +71,9 @@ enum Action {
     Restart { daemon: String },
     /// Print the log of a daemon, or the ends of all logs.
     Logs { daemon: Option<String> },
+    /// Start, look at and talk to BGP routers: FRR, BIRD, GoBGP, exabgp.
+    #[command(subcommand)]
+    Router(router::Action),
     /// Run upstream's e2e specs against the bed.
     E2e(E2eArguments),
     /// Own a bed until told to end (what `up` leaves running).
@@ -165,6 +170,7 @@ pub fn run() -> Result<ExitCode> {
         }
         Action::Logs { daemon: Some(daemon) } => logs(&Bed::attach(&name)?, &daemon)?,
         Action::Logs { daemon: None } => print!("{}", Bed::attach(&name)?.log_tails(20)),
+        Action::Router(action) => router::run(&Bed::attach(&name)?, action)?,
         Action::E2e(arguments) => return e2e(&name, &arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,8 @@
 //! BIRD 2: configuration rendered, its answers and its log read. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -153,22 +154,36 @@ fn bfd_text(bfd: &Bfd) -> Result<String> {
     ))
 }
 
+/// What `show protocols all` says of each session, by name.
+fn blocks(protocols: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut blocks: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut name = None;
+    for line in protocols.lines() {
+        // A protocol begins at the margin; what is said of it is indented.
+        if !line.starts_with(' ') {
+            let mut words = line.split_whitespace();
+            name = words.next().filter(|_| words.next() == Some("BGP"));
+        }
+        if let Some(name) = name {
+            blocks.entry(name).or_default().push(line);
+        }
+    }
+    blocks
+}
+
+/// The name of the session with that neighbour, out of `show protocols all`.
+pub(super) fn protocol(protocols: &str, address: IpAddr) -> Option<&str> {
+    let is_with = |block: &[&str]| {
+        let found = block.iter().find_map(|line| line.trim().strip_prefix("Neighbor address:"));
+        found.and_then(|found| found.trim().split('%').next()?.parse().ok()) == Some(address)
+    };
+    blocks(protocols).into_iter().find(|(_, block)| is_with(block)).map(|(name, _)| name)
+}
+
 /// Reads `show protocols all`, `show bfd sessions`, and what the log tells of the last NOTIFICATIONs.
 pub(super) fn sessions(protocols: &str, bfd: &[BfdSession], log: &str) -> Vec<Session> {
     let mut sessions = Vec::new();
-    // A protocol begins at the margin; what is said of it is indented.
-    let mut blocks: Vec<Vec<&str>> = Vec::new();
-    for line in protocols.lines() {
-        if line.starts_with(' ') {
-            blocks.last_mut().into_iter().for_each(|block| block.push(line));
-        } else if line.split_whitespace().nth(1) == Some("BGP") {
-            blocks.push(vec![line]);
-        } else {
-            blocks.push(Vec::new());
-        }
-    }
-    for block in blocks {
-        let Some(name) = block.first().and_then(|line| line.split_whitespace().next()) else { continue };
+    for (name, block) in blocks(protocols) {
         let field =
             |label: &str| block.iter().find_map(|line| line.trim().strip_prefix(label)).map(str::trim);
         // What listens for a range has no neighbour of its own.
@@ -285,8 +300,14 @@ fn last_notification(log: &str, protocol: &str) -> Option<Notification> {
     })
 }
 
-/// Reads `show route all`.
-pub(super) fn routes(text: &str) -> Result<Table> {
+/// Reads `show route all`, and out of `show protocols all` whose routes are kept for a restart: of a route BIRD 2.0 does not say it.
+pub(super) fn routes(text: &str, protocols: &str) -> Result<Table> {
+    let restarting = |block: &[&str]| {
+        let says = |words: &str| block.iter().any(|line| line.trim().starts_with(words));
+        says("Neighbor graceful restart active") && !says("Neighbor ID:")
+    };
+    let away: BTreeSet<&str> =
+        blocks(protocols).into_iter().filter(|(_, block)| restarting(block)).map(|(name, _)| name).collect();
     let mut table = Table::new();
     let mut prefix: Option<IpNet> = None;
     let mut peers: BTreeMap<IpNet, Vec<(Path, bool)>> = BTreeMap::new();
@@ -309,12 +330,11 @@ pub(super) fn routes(text: &str) -> Result<Table> {
         let (origin, rest) = rest.split_once(']').with_context(|| format!("BIRD's route {line:?}"))?;
         let from =
             origin.split_once(" from ").and_then(|(_, from)| from.split('%').next()?.trim().parse().ok());
-        let preference =
-            rest.split_once('(').and_then(|(_, rest)| rest.split(')').next()).unwrap_or_default();
+        let protocol = origin.split_whitespace().next().unwrap_or_default();
         let path = Path {
             from,
             used: rest.trim_start().starts_with('*'),
-            stale: preference.split('/').next().is_some_and(|number| number.ends_with('s')),
+            stale: away.contains(protocol),
             ..Path::default()
         };
         peers.entry(prefix).or_default().push((path, false));
@@ -384,3 +404,6 @@ pub(super) fn bfd(text: &str) -> Vec<BfdSession> {
     };
     text.lines().filter_map(session).collect()
 }
+
+#[cfg(test)]
+mod tests;

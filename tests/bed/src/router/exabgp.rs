@@ -57,12 +57,12 @@ fn neighbour_text(config: &RouterConfig, neighbour: &Neighbour) -> Result<String
         let _ = writeln!(text, "  outgoing-ttl 255;\n  incoming-ttl {};", 256 - u16::from(hops.max(1)));
     }
     let families = neighbour.families;
-    let word = |speaks, word| if speaks { word } else { "" };
+    let word = |said, word| if said { word } else { "" };
     let _ = writeln!(
         text,
-        "  family {{ {}{} }}",
-        word(families.v4(), "ipv4 unicast; "),
-        word(families.v6(), "ipv6 unicast;")
+        "  family {{{}{} }}",
+        word(families.v4(), " ipv4 unicast;"),
+        word(families.v6(), " ipv6 unicast;")
     );
     let restart = match neighbour.graceful_restart {
         GracefulRestart::Off => "",
@@ -300,3 +300,6 @@ fn update(paths: &mut BTreeMap<ipnet::IpNet, Path>, from: Option<IpAddr>, update
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

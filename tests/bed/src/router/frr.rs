@@ -33,9 +33,13 @@ impl Setting {
 
     fn undo(&self) -> String {
         // What is set to "no" is undone without it.
-        match self.line().strip_prefix("no ") {
-            Some(line) => line.to_owned(),
-            None => format!("no {}", self.line()),
+        if let Some(line) = self.line().strip_prefix("no ") {
+            return line.to_owned();
+        }
+        match self.what.as_str() {
+            // The only one that does not take its value back.
+            "set as-path prepend" => format!("no {}", self.what),
+            _ => format!("no {}", self.line()),
         }
     }
 }
@@ -390,8 +394,10 @@ fn past(log: &str) -> BTreeMap<String, Past> {
             if rest.ends_with(" Up") {
                 all.entry(peer.to_owned()).or_default().established += 1;
             }
-        } else if let Some((_, rest)) = line.split_once("%NOTIFICATION: ") {
-            // `received from neighbor 10.77.0.13 6/2 (Cease/Administrative Shutdown) "text"`
+        } else if let Some((_, rest)) = line.split_once("%NOTIFICATION") {
+            // `: received from neighbor 10.77.0.13 6/2 (Cease/Administrative Shutdown) "text"`; `(Hard Reset): received ...` with the end within
+            // a Hard Reset (RFC 8538 section 3.1).
+            let Some((_, rest)) = rest.split_once(": ") else { continue };
             let received = rest.starts_with("received");
             let Some((_, rest)) = rest.split_once(" neighbor ") else { continue };
             let mut words = rest.split_whitespace();
@@ -479,3 +485,6 @@ pub(super) fn bfd(json: &str) -> Result<Vec<BfdSession>> {
     };
     Ok(all.iter().filter_map(session).collect())
 }
+
+#[cfg(test)]
+mod tests;

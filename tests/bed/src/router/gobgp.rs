@@ -317,3 +317,6 @@ fn path(entry: &Value) -> Path {
     }
     path
 }
+
+#[cfg(test)]
+mod tests;

@@ -451,7 +451,10 @@ async fn a_change_of_gobgp_touches_nothing_else() -> Result<()> {
 async fn two_hops_need_multihop_and_no_more_than_ttl_security_allows() -> Result<()> {
     let bed = network().await?;
     let config = RouterConfig::new(RACK, FAR)
-        .neighbour(Neighbour::at(node(1), asn(1)).multihop(2).bfd(Bfd::every(300)))
+        // BIRD sends BFD packets over several hops with a TTL of 64, and FRR takes none below 254 unless told.
+        .neighbour(
+            Neighbour::at(node(1), asn(1)).multihop(2).bfd(Bfd { minimum_ttl: Some(60), ..Bfd::every(300) }),
+        )
         .neighbour(Neighbour::at(node(2), asn(2)).ttl_security(2))
         .neighbour(Neighbour::at(node(3), asn(3)).ttl_security(1));
     let far = Router::start(&bed.far_router_ns()?, Kind::Frr, config).await?;
