@@ -81,8 +81,9 @@ fn session_name(node: &str, router: &str) -> String {
     }
 }
 
+/// A decision's peers are none if and only if the node is silent.
 fn announces(decision: &RouteDecision) -> bool {
-    decision.silent.is_none() && !decision.peers.is_empty()
+    !decision.peers.is_empty()
 }
 
 /// The Events that follow from new decisions: what is announced now, and what contradicts itself now.

@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use causeway_metal::bgp::{RouteDecision, Routing};
 use crate::bfd_run::BfdMetrics;
 use crate::l2::DropReason;
 use crate::membership::{Ignored, Liveness};
@@ -58,7 +59,7 @@ pub struct ByState {
 pub struct AnnouncedLabels {
     /// `namespace/name`.
     pub service: String,
-    /// `layer2`.
+    /// `layer2` or `bgp`.
     pub protocol: &'static str,
     /// This node.
     pub node: String,
@@ -111,6 +112,10 @@ impl Default for Metrics {
     }
 }
 
+fn announces(decision: &RouteDecision) -> bool {
+    !decision.peers.is_empty()
+}
+
 impl Metrics {
     /// Metrics at zero, with every reason that there is.
     pub fn new() -> Self {
@@ -141,6 +146,47 @@ impl Metrics {
             drop(metrics.heartbeats_ignored.get_or_create(&ByReason { reason: reason.name() }));
         }
         metrics
+    }
+
+    /// A Service's addresses are announced by this protocol, or not any more.
+    pub fn count_announced(
+        &self,
+        node: &str,
+        protocol: &'static str,
+        service: &str,
+        addresses: &[IpAddr],
+        announced: bool,
+    ) {
+        for address in addresses {
+            let labels = AnnouncedLabels {
+                service: service.to_owned(),
+                protocol,
+                node: node.to_owned(),
+                ip: AddressLabel(*address),
+            };
+            if announced {
+                self.announced.get_or_create(&labels).set(1);
+            } else {
+                self.announced.remove(&labels);
+            }
+        }
+    }
+
+    /// The same of all that is announced to routers, where it differs from before.
+    pub fn count_routes(&self, node: &str, before: &Routing, after: &Routing) {
+        let count = |routing: &Routing, other: &Routing, announced| {
+            for (key, decision) in routing.decisions.iter().filter(|(_, d)| announces(d)) {
+                let lb = &decision.announcement;
+                let same = |other: &RouteDecision| {
+                    announces(other) && other.announcement.addresses == lb.addresses && other.announcement.object == lb.object
+                };
+                if !other.decisions.get(key).is_some_and(same) {
+                    self.count_announced(node, "bgp", &lb.object.path(), &lb.addresses, announced);
+                }
+            }
+        };
+        count(before, after, false);
+        count(after, before, true);
     }
 
     /// Makes them part of what is scraped. The registry must have no prefix: these names are complete.

@@ -23,7 +23,8 @@ use tokio::task::JoinHandle;
 use crate::bfd_run::{self, BfdChannels, BfdMetrics, BfdPeer, BfdSnapshot, PeerKey};
 use crate::bgp::{State, StopReason};
 use crate::interfaces::Links;
-use crate::peering::{self, BfdNews, BgpMetrics, Desired, PeeringSnapshot, Statuses};
+use crate::metrics::Metrics;
+use crate::peering::{self, BfdNews, Desired, PeeringSnapshot, Statuses};
 use crate::snapshot::RouteDecisionSnapshot;
 
 /// How long routers have to find other ways before routes are withdrawn, when this speaker ends (RFC 8326 §4).
@@ -65,6 +66,7 @@ pub(crate) struct Routers {
     stop: Option<oneshot::Sender<StopReason>>,
     sessions: JoinHandle<()>,
     asker: Asker,
+    metrics: Metrics,
 }
 
 impl Routers {
@@ -72,8 +74,9 @@ impl Routers {
         config: peering::Config,
         links: watch::Receiver<Option<Arc<Links>>>,
         out: RouterChannels,
-        (bgp, bfd): (BgpMetrics, BfdMetrics),
+        metrics: &Metrics,
     ) -> Self {
+        let (bgp, bfd, metrics) = (metrics.bgp.clone(), metrics.bfd.clone(), metrics.clone());
         let (desired_sender, desired) = watch::channel(None);
         let (statuses_sender, statuses) = watch::channel(Arc::default());
         let (news_sender, news) = mpsc::unbounded_channel();
@@ -104,7 +107,7 @@ impl Routers {
         let ended = async move { stopped.await.unwrap_or(StopReason::Restart) };
         let sessions = tokio::spawn(peering::run(config, channels, bgp, ended));
         let asker = Asker { bgp: ask_bgp, bfd: ask_bfd };
-        Routers { desired: desired_sender, routing: out.routing, stop: Some(stop), sessions, asker }
+        Routers { desired: desired_sender, routing: out.routing, stop: Some(stop), sessions, asker, metrics }
     }
 
     /// Decides anew what this node announces to whom. `addresses` are the node's own.
@@ -123,7 +126,8 @@ impl Routers {
         self.routing.send_if_modified(|before| {
             let new = **before != routing;
             if new {
-                *before = Arc::new(routing);
+                let old = std::mem::replace(before, Arc::new(routing));
+                self.metrics.count_routes(node, &old, before);
             }
             new
         });

@@ -107,7 +107,7 @@ pub async fn run(
     let peering =
         peering::Config { node: config.node.clone(), listen_port: peering::PORT, seed: seed.rotate_left(32) };
     let routers =
-        Routers::start(peering, links.clone(), channels.routers, (metrics.bgp.clone(), metrics.bfd.clone()));
+        Routers::start(peering, links.clone(), channels.routers, &metrics);
     let speaker = Speaker {
         routers,
         found_sender,
@@ -468,19 +468,7 @@ impl Speaker {
     }
 
     fn count_announced(&self, service: &str, addresses: &[IpAddr], announced: bool) {
-        for address in addresses {
-            let labels = AnnouncedLabels {
-                service: service.to_owned(),
-                protocol: "layer2",
-                node: self.config.node.clone(),
-                ip: AddressLabel(*address),
-            };
-            if announced {
-                self.metrics.announced.get_or_create(&labels).set(1);
-            } else {
-                self.metrics.announced.remove(&labels);
-            }
-        }
+        self.metrics.count_announced(&self.config.node, "layer2", service, addresses, announced);
     }
 
     /// Opens a port on each eligible interface that has none, and closes the others.
