@@ -14,11 +14,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use causeway_metal::bgp::{RouteDecision, Routing};
 use crate::bfd_run::BfdMetrics;
 use crate::l2::DropReason;
 use crate::membership::{Ignored, Liveness};
 use crate::peering::BgpMetrics;
+use causeway_metal::bgp::{RouteDecision, Routing};
 
 /// A count that must not be called a counter: OpenMetrics would append `_total` to its name, which MetalLB's has not.
 pub type NamedCount = Gauge<u64, AtomicU64>;
@@ -178,7 +178,9 @@ impl Metrics {
             for (key, decision) in routing.decisions.iter().filter(|(_, d)| announces(d)) {
                 let lb = &decision.announcement;
                 let same = |other: &RouteDecision| {
-                    announces(other) && other.announcement.addresses == lb.addresses && other.announcement.object == lb.object
+                    announces(other)
+                        && other.announcement.addresses == lb.addresses
+                        && other.announcement.object == lb.object
                 };
                 if !other.decisions.get(key).is_some_and(same) {
                     self.count_announced(node, "bgp", &lb.object.path(), &lb.addresses, announced);

@@ -29,7 +29,7 @@ use crate::heartbeat::HeartbeatSocket;
 use crate::inquiry::{Inquiries, Reported};
 use crate::interfaces::{Exclude, Link, Links};
 use crate::membership::{Input, Keys, Membership, Outputs, Settings};
-use crate::metrics::{AddressLabel, AnnouncedLabels, ByReason, Metrics};
+use crate::metrics::{ByReason, Metrics};
 use crate::moment::Moment;
 use crate::peering;
 use crate::port::{Found, Manner, Port, now};
@@ -106,8 +106,7 @@ pub async fn run(
     let seed = u64::from_be_bytes(seed);
     let peering =
         peering::Config { node: config.node.clone(), listen_port: peering::PORT, seed: seed.rotate_left(32) };
-    let routers =
-        Routers::start(peering, links.clone(), channels.routers, &metrics);
+    let routers = Routers::start(peering, links.clone(), channels.routers, &metrics);
     let speaker = Speaker {
         routers,
         found_sender,
