@@ -1,5 +1,7 @@
 //! Steady requests from a client of the bed: each a UDP datagram from a socket (and so a connection, for kube-proxy) of its own. I/O.
 
+#![allow(dead_code, reason = "shared by several benches, each of which uses a part")]
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

@@ -11,7 +11,7 @@ budget=${2:-1800}
 }
 case $suite in
 engine) cargo build --locked --quiet --profile bench --package causeway-model --bin model-cloud ;;
-l2)
+l2 | bgp)
     CAUSEWAY_BED_IMAGES=$(tests/scripts/bed-image.sh bench | tail -1)
     export CAUSEWAY_BED_IMAGES
     ;;
