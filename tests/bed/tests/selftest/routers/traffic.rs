@@ -1,7 +1,7 @@
 //! What routers do to traffic: over one node or several, over links without addresses, while a node is silent or starts anew.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +10,7 @@ use causeway_bed::router::{
     Advertised, Bfd, GracefulRestart, Kind, Neighbour, Path, RemoteAsn, RouterConfig, Session,
 };
 use causeway_bed::{Bed, Counter, Namespace, Router, Signal};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{RACK, asn, gateways, network, node, on_node, prefix, rack};
 use crate::common::{CONNECT, SOON};
@@ -162,6 +163,53 @@ async fn frr_finds_its_neighbour_over_a_cable_without_addresses() -> Result<()> 
         ensure!(answer.body == "node1", "{answer:?}");
     }
     Ok(())
+}
+
+/// One router advertisement (RFC 4861 section 4.2) to all nodes of a link, from a host that is no router for anybody: its lifetime is 0.
+fn advertise_once(namespace: &Namespace, interface: &str) -> Result<()> {
+    let link = namespace.run(&["ip", "-o", "link", "show", "dev", interface])?;
+    let index: u32 = link.split(':').next().unwrap_or_default().parse().context("an interface's number")?;
+    namespace.inside(move || {
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
+        socket.set_multicast_hops_v6(255)?;
+        socket.set_multicast_if_v6(index)?;
+        let mut message = [0; 16];
+        (message[0], message[4]) = (134, 64);
+        let all_nodes = SocketAddrV6::new("ff02::1".parse()?, 0, 0, index);
+        socket.send_to(&message, &all_nodes.into())?;
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn frr_speaks_unnumbered_with_whom_has_advertised_itself() -> Result<()> {
+    let bed = network().await?;
+    let (router_ns, node_ns) = (bed.router_ns(), bed.node(1)?.namespace());
+    let (at_router, at_node) = bed.cable(&router_ns, &node_ns)?;
+    let config =
+        RouterConfig::new(RACK, ROUTER).neighbour(Neighbour::behind(&at_router, RemoteAsn::External));
+    let router = Router::start(&router_ns, Kind::Frr, config).await?;
+    // The node takes no router advertisements, yet its kernel knows from them who is a router there.
+    ensure!(node_ns.run(&["cat", "/proc/sys/net/ipv6/conf/all/accept_ra"])?.trim() == "0", "RAs are taken");
+    bed.wait("the router to be known as one", SOON, async || {
+        let neighbours = node_ns.run(&["ip", "-6", "neigh", "show", "dev", &at_node])?;
+        ensure!(neighbours.contains(" router "), "{neighbours}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    let config = RouterConfig::new(asn(1), node(1))
+        .neighbour(Neighbour::behind(&at_node, RemoteAsn::Is(RACK)))
+        .advertise(prefix("192.0.2.1/32"));
+    Router::start(&node_ns, Kind::Gobgp, config).await?;
+    let waiting = router.sessions()?.pop().context("no session")?;
+    ensure!(waiting.address.is_none() && !waiting.is_established(), "{waiting:?}");
+    advertise_once(&node_ns, &at_node)?;
+    bed.wait("the route over the cable", SOON, async || {
+        let gateways = router_ns.gateways(prefix("192.0.2.1/32"))?;
+        ensure!(gateways.iter().any(IpAddr::is_ipv6), "{gateways:?}, {:?}", router.sessions()?);
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
 }
 
 /// Whether a neighbour's routes are kept while it is dead.
