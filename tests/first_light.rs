@@ -3,44 +3,16 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use causeway_bed::{Signal, addresses as places, wait};
-use support::{Lab, PODS, SOON, addresses, has_finalizer};
-
-/// A Service in front of the sample application, whose Pods the test's namespace gets too.
-const APPLICATION: &str = r"
-{apiVersion: apps/v1, kind: Deployment, metadata: {name: hello, namespace: NAMESPACE}, spec: {
-  replicas: 3, selector: {matchLabels: {app: hello}}, template: {metadata: {labels: {app: hello}}, spec: {
-    terminationGracePeriodSeconds: 1,
-    topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule,
-      labelSelector: {matchLabels: {app: hello}}}],
-    containers: [{name: web, image: 'agnhost:2.53', args: [netexec, --http-port=8080],
-      readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}}]}}}}
----
-{apiVersion: v1, kind: Service, metadata: {name: cluster, namespace: NAMESPACE}, spec: {
-  type: LoadBalancer, selector: {app: hello}, ports: [{port: 80, targetPort: 8080}]}}
----
-{apiVersion: v1, kind: Service, metadata: {name: local, namespace: NAMESPACE}, spec: {
-  type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: hello}, ports: [{port: 80, targetPort: 8080}]}}
-";
-
-/// Deploys the application and waits until both Services answer; their addresses, Cluster first.
-async fn application(lab: &Lab) -> Result<(Ipv4Addr, Ipv4Addr)> {
-    lab.apply(APPLICATION)?;
-    lab.kubectl(&["rollout", "status", "deployment/hello", &format!("--timeout={}s", PODS.as_secs())])?;
-    let (cluster, local) = (lab.address("cluster").await?, lab.address("local").await?);
-    lab.answer(cluster, "/hostname", SOON).await?;
-    lab.answer(local, "/hostname", SOON).await?;
-    Ok((cluster, local))
-}
+use support::{Lab, SOON, addresses, has_finalizer};
 
 #[tokio::test]
 async fn traffic_arrives_with_the_source_address_that_the_policy_promises() {
     Lab::run("traffic", async |lab| {
-        let (cluster, local) = application(lab).await?;
+        let (cluster, local) = lab.application().await?;
         ensure!(cluster != local, "one address for two Services: {cluster}");
         let client = places::CLIENT.to_string();
         let (seen, _) = lab.answer(cluster, "/clientip", SOON).await?;
@@ -71,7 +43,7 @@ async fn traffic_arrives_with_the_source_address_that_the_policy_promises() {
 #[tokio::test]
 async fn another_node_takes_over_when_the_announcing_one_loses_its_power() {
     Lab::run("power", async |lab| {
-        let (_, local) = application(lab).await?;
+        let (_, local) = lab.application().await?;
         let node = lab.announcer(local, None).await?;
         let cut = lab.bed.node(node)?.cut_power()?;
         let outcome = lab.answer(local, "/hostname", Duration::from_secs(15)).await;
@@ -95,7 +67,7 @@ async fn another_node_takes_over_when_the_announcing_one_loses_its_power() {
 #[tokio::test]
 async fn a_speaker_that_ends_hands_over_at_once_and_one_that_crashes_is_replaced() {
     Lab::run("speaker", async |lab| {
-        let (_, local) = application(lab).await?;
+        let (_, local) = lab.application().await?;
         let node = lab.announcer(local, None).await?;
         // Deleted: it says that it leaves, and another one announces at once. Watched at the client, for the new Pod may be there a moment later.
         let field = format!("spec.nodeName=node{node}");
@@ -194,7 +166,7 @@ async fn the_other_controller_leads_soon_and_writes_nothing_that_did_not_change(
 #[tokio::test]
 async fn announcing_goes_on_and_moves_while_the_api_server_is_away() {
     Lab::run("apiserver", async |lab| {
-        let (_, local) = application(lab).await?;
+        let (_, local) = lab.application().await?;
         let node = lab.announcer(local, None).await?;
         let api = lab.bed.api_server();
         api.signal(Signal::STOP)?;
@@ -241,7 +213,7 @@ async fn status_that_somebody_wiped_or_edited_is_put_back() {
 #[tokio::test]
 async fn source_ranges_keep_everybody_else_out() {
     Lab::run("ranges", async |lab| {
-        let (_, local) = application(lab).await?;
+        let (_, local) = lab.application().await?;
         let remote = lab.bed.remote_ns();
         let ask = async || remote.http_get((local, 80), "/hostname", None, Duration::from_secs(1)).await;
         wait::until("an answer to the remote client", SOON, ask).await?;

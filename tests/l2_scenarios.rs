@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use causeway_bed::wait;
+use causeway_bed::{Signal, wait};
 use serde_json::Value;
+use support::traffic::Traffic;
 use support::{Lab, SOON};
 
 const CONFIG: &str = "metallb-system";
@@ -148,6 +149,24 @@ impl Scene<'_> {
             Ok(())
         })
         .await
+    }
+
+    /// The nodes that status objects name for a Service.
+    fn said(&self, service: &str) -> Result<Vec<String>> {
+        let selector =
+            format!("metallb.io/service-name={service},metallb.io/service-namespace={}", self.lab.namespace);
+        let columns = "jsonpath={range .items[*]}{.status.node}{\"\\n\"}{end}";
+        let text = self.lab.bed.kubectl(&[
+            "-n",
+            CONFIG,
+            "get",
+            "servicel2statuses",
+            "-l",
+            &selector,
+            "-o",
+            columns,
+        ])?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     fn label(&self, node: usize, label: &str) -> Result<()> {
@@ -432,6 +451,129 @@ async fn after_a_partition_one_node_is_left() {
         let left = scene.from(address, &[1, 2, 3]).await?;
         println!("{both:?} answered during the partition; node{left} alone {:?} after it", healed.elapsed());
         scene.status("web", Some((left, &[]))).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_says_who_announces_is_right_again_soon_after_a_partition_in_which_it_was_deleted() {
+    scene("deleted", "10.77.100.125/32", async |scene| {
+        // The preferred one keeps the address: it never stops announcing, and another deletes what it had said.
+        let prefer = "preferredNodeSelectors: [{weight: 50, preference: {matchLabels: {kubernetes.io/hostname: node2}}}]";
+        scene.advertise("", prefer)?;
+        let address = scene.service("web", &[1, 2, 3], "", "").await?;
+        scene.from(address, &[2]).await?;
+        scene.status("web", Some((2, &[]))).await?;
+        let segment = scene.lab.bed.segment();
+        segment.partition(&["node2"], &["node1", "node3"])?;
+        let lost = wait::until("the other side to say that it announces, and nobody else", SOON, async || {
+            let nodes = scene.said("web")?;
+            ensure!(nodes.len() == 1 && nodes[0] != "node2", "{nodes:?} are said to announce");
+            Ok(())
+        })
+        .await;
+        segment.heal()?;
+        let healed = Instant::now();
+        lost?;
+        scene.from(address, &[2]).await?;
+        scene.status("web", Some((2, &[]))).await?;
+        println!("the status is right {:?} after the partition", healed.elapsed());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_kube_proxy_fails_hands_over_and_nothing_moves_back() {
+    Lab::run("kube-proxy", async |lab| {
+        let (address, _) = lab.application().await?;
+        for how in ["frozen", "ended"] {
+            let node = lab.announcer(address, None).await?;
+            let proxy = lab.bed.node(node)?.proxy();
+            let fit_again = "fit to announce again";
+            let before = lab.speaker_log(node)?.matches(fit_again).count();
+            let traffic = Traffic::start(lab.bed.client_ns(), address, false);
+            let watched = lab
+                .bed
+                .client_ns()
+                .capture("eth0", &format!("arp and arp[14:4] = {:#x}", u32::from(address)))?;
+            match how {
+                "frozen" => proxy.signal(Signal::STOP)?,
+                _ => proxy.stop(Signal::TERM, SOON)?,
+            }
+            let since = Instant::now();
+            let moved = lab.announcer(address, Some(node)).await;
+            let took = since.elapsed();
+            let runs = lab.processes(node, "speaker").map(|pids| pids.len());
+            match how {
+                "frozen" => proxy.signal(Signal::CONT)?,
+                _ => proxy.start()?,
+            }
+            let (next, runs) = (moved?, runs?);
+            ensure!(runs == 1, "{runs} speakers run on node{node}");
+            println!("kube-proxy of node{node} {how}: node{next} announces after {took:?} at most");
+            // Two checks, a second apart, each of which may take one.
+            ensure!(took < Duration::from_secs(10), "it took {took:?}");
+            // It works again, and the address stays.
+            wait::until(&format!("node{node} to be fit again"), SOON, async || {
+                let now = lab.speaker_log(node)?.matches(fit_again).count();
+                ensure!(now > before, "not said");
+                Ok(())
+            })
+            .await?;
+            let stays = lab.announcer(address, Some(node)).await?;
+            ensure!(stays == next, "it went on from node{next} to node{stays}");
+            traffic.end_whole(&format!("kube-proxy {how}")).await?;
+            let lines = watched.lines();
+            let senders: BTreeSet<usize> = lines.iter().filter_map(|line| support::sender(line)).collect();
+            ensure!(senders.is_subset(&[node, next].into()), "{senders:?} claimed it");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_hands_over_without_a_lost_request_and_one_that_is_only_cordoned_does_not() {
+    Lab::run("drain", async |lab| {
+        let (cluster, local) = lab.application().await?;
+        let node = lab.announcer(cluster, None).await?;
+        let name = format!("node{node}");
+        let of_local = lab.announcer(local, None).await?;
+        let traffic = [cluster, local].map(|address| Traffic::start(lab.bed.client_ns(), address, false));
+        lab.bed.kubectl(&["cordon", &name])?;
+        let outcome = async {
+            // Until something has come by the same way that was written later; with no endpoint on this node.
+            let other = node % 3 + 1;
+            lab.create_service("later", "", "")?;
+            let later = lab.address("later").await?;
+            lab.apply(&format!(
+                "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: later-1, namespace: NAMESPACE, \
+                 labels: {{kubernetes.io/service-name: later, endpointslice.kubernetes.io/managed-by: test}}}}, addressType: IPv4, \
+                 ports: [{{port: 8080}}], endpoints: [{{addresses: [10.244.{other}.250], nodeName: node{other}, conditions: {{ready: true}}}}]}}"
+            ))?;
+            lab.announcer(later, None).await?;
+            for (address, before) in [(cluster, node), (local, of_local)] {
+                let now = lab.announcers(address)?;
+                ensure!(now == [before].into(), "{name} was cordoned, and {now:?} answer for {address}");
+            }
+            lab.bed.kubectl(&["drain", &name, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s"])?;
+            let next = lab.announcer(cluster, Some(node)).await?;
+            println!("{name} drained: node{next} announces");
+            lab.announcer(local, Some(node)).await?;
+            anyhow::Ok(next)
+        }
+        .await;
+        lab.bed.kubectl(&["uncordon", &name])?;
+        let next = outcome?;
+        for (traffic, policy) in traffic.into_iter().zip(["Cluster", "Local"]) {
+            traffic.end_whole(&format!("drain with the policy {policy}")).await?;
+        }
+        lab.kubectl(&["rollout", "status", "deployment/hello", "--timeout=90s"])?;
+        support::wait_deployed(lab.bed)?;
+        let stays = lab.announcer(cluster, Some(node)).await?;
+        ensure!(stays == next, "moved from node{next} to node{stays} because {name} is back");
+        Ok(())
     })
     .await;
 }

@@ -5,15 +5,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use causeway_bed::{Bed, Namespace, metallb, wait};
+use causeway_bed::{Bed, metallb, wait};
 use serde_json::Value;
+use support::traffic::Traffic;
 use support::{PODS, SOON};
-use tokio::task::JoinHandle;
 
 /// Where the application is.
 const SHOP: &str = "shop";
@@ -82,46 +80,6 @@ fn changes(output: &Output) -> Result<Vec<String>> {
     let changes = plan["changes"].as_array().context("no changes")?;
     ensure!(!plan["stacks"].as_array().context("no stacks")?.is_empty(), "nothing was planned: {text}");
     Ok(changes.iter().map(|c| c["summary"].as_str().unwrap_or_default().to_owned()).collect())
-}
-
-/// Requests, one after another, for as long as it lives.
-struct Traffic {
-    stop: Arc<AtomicBool>,
-    task: JoinHandle<Vec<(Instant, bool)>>,
-}
-
-impl Traffic {
-    /// `fresh`: the client asks by ARP before each request, so that an address nobody answers for shows at once.
-    fn start(client: Namespace, address: Ipv4Addr, fresh: bool) -> Traffic {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let task = tokio::spawn(async move {
-            let mut seen = Vec::new();
-            let mut pace = tokio::time::interval(Duration::from_millis(5));
-            pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            while !stopped.load(Ordering::Relaxed) {
-                pace.tick().await;
-                if fresh
-                    && client
-                        .run(&["ip", "neigh", "flush", "to", &address.to_string(), "dev", "eth0"])
-                        .is_err()
-                {
-                    continue;
-                }
-                let limit = Duration::from_millis(if fresh { 200 } else { 2000 });
-                let answer = client.http_get((address, 80), "/hostname", None, limit).await;
-                seen.push((Instant::now(), answer.is_ok_and(|a| a.status == 200)));
-            }
-            seen
-        });
-        Traffic { stop, task }
-    }
-
-    /// When requests ended, and whether they were answered.
-    async fn end(self) -> Result<Vec<(Instant, bool)>> {
-        self.stop.store(true, Ordering::Relaxed);
-        Ok(self.task.await?)
-    }
 }
 
 /// Waits until none of MetalLB's speakers is ready any more, and says when that was seen.

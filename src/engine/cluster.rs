@@ -7,6 +7,7 @@ use std::future::Future;
 use causeway_api::{Condition, IngressPoint, ObjectRef, OwnStatus};
 
 use crate::state::index::Record;
+use crate::state::records::Path;
 
 /// What an object shall carry. What is not named here stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,6 +103,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn write_own(&self, status: &OwnStatus) -> impl Future<Output = Result<Written, ClusterError>> + Send;
     /// Whether the object with exactly this uid exists now: a live read, never a cache. Namespace and name may be unknown (empty).
     fn exists(&self, object: &ObjectRef) -> impl Future<Output = Result<bool, ClusterError>> + Send;
+    /// The Services of type LoadBalancer that there are now, and the resourceVersion of each: never from a cache that may lag.
+    fn services(&self) -> impl Future<Output = Result<Vec<(Path, String)>, ClusterError>> + Send;
     /// Queues an Event; never waits, may drop.
     fn event(&self, event: EventNote);
 }

@@ -40,6 +40,10 @@ use crate::state::records::Update;
 /// How often a new leader looks whether it may write yet.
 const FENCED: Duration = Duration::from_millis(100);
 
+/// How often a new leader looks whether its watch has come up with a list, and after what time it takes another: what the first one named may be gone.
+const BEHIND: Duration = Duration::from_millis(20);
+const LIST_AGAIN: Duration = Duration::from_secs(1);
+
 /// Settings of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -380,6 +384,9 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 () = tokio::time::sleep(FENCED) => {}
             }
         }
+        if self.provider.capabilities().status_is_commit && !self.come_up(stop).await {
+            return false;
+        }
         let mut wait = Duration::from_millis(200);
         loop {
             match self.start().await {
@@ -395,6 +402,37 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                         () = tokio::time::sleep(wait_for) => {}
                     }
                     wait = (wait * 2).min(Duration::from_secs(30));
+                }
+            }
+        }
+    }
+
+    /// Waits until the index has every Service as the API server has it by now: a watch may lag behind the last status that the former leader wrote, and
+    /// what that one gave would be given again. False: stopped before.
+    async fn come_up(&self, stop: &CancellationToken) -> bool {
+        let mut wait = BEHIND;
+        loop {
+            match self.cluster.services().await {
+                Ok(services) => {
+                    let until = Instant::now() + LIST_AGAIN;
+                    while Instant::now() < until {
+                        if !lock(&self.index).is_behind(&services) {
+                            return true;
+                        }
+                        tokio::select! {
+                            () = stop.cancelled() => return false,
+                            () = tokio::time::sleep(BEHIND) => {}
+                        }
+                    }
+                    info!("waiting for the watch of Services to come up with the API server");
+                }
+                Err(error) => {
+                    wait = (wait * 2).min(Duration::from_secs(10));
+                    warn!(%error, retry_in = ?wait, "whether the watch of Services is up to date cannot be told yet");
+                    tokio::select! {
+                        () = stop.cancelled() => return false,
+                        () = tokio::time::sleep(wait) => {}
+                    }
                 }
             }
         }

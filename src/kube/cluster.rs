@@ -14,9 +14,10 @@ use tokio::time::timeout;
 
 use super::events::Events;
 use super::types::{MetaOnly, Own};
-use super::{client, status, watch};
+use super::{client, records, status, watch};
 use crate::engine::cluster::{Cluster, ClusterError, EventNote, Wanted, Written};
 use crate::state::index::Record;
+use crate::state::records::Path;
 
 /// Longest that a write of ours takes.
 pub const WRITE_TIME: Duration = Duration::from_secs(5);
@@ -141,6 +142,35 @@ impl Cluster for KubeCluster {
             match list.metadata.continue_.filter(|c| !c.is_empty()) {
                 Some(next) => page = page.continue_token(&next),
                 None => return Ok(false),
+            }
+        }
+    }
+
+    async fn services(&self) -> Result<Vec<(Path, String)>, ClusterError> {
+        let resource = self.resource(&Kind::Service)?;
+        // As metadata; and without a resourceVersion in the request, which makes the API server answer with what etcd has.
+        let api: Api<MetaOnly> = self.api(&resource, "");
+        let mut page = ListParams::default().fields("spec.type=LoadBalancer").limit(500);
+        let mut services = Vec::new();
+        loop {
+            let list = match timeout(READ_TIME, api.list(&page)).await {
+                Ok(Ok(list)) => list,
+                Ok(Err(error)) => {
+                    return Err(match class(&error, "list", &resource) {
+                        Ok(_) => ClusterError::Transient(super::chain(&error)),
+                        Err(error) => error,
+                    });
+                }
+                Err(_) => return Err(ClusterError::Transient(format!("no answer within {READ_TIME:?}"))),
+            };
+            services.extend(
+                list.items
+                    .into_iter()
+                    .map(|o| (records::path(&o.metadata), o.metadata.resource_version.unwrap_or_default())),
+            );
+            match list.metadata.continue_.filter(|c| !c.is_empty()) {
+                Some(next) => page = page.continue_token(&next),
+                None => return Ok(services),
             }
         }
     }

@@ -354,7 +354,7 @@ async fn say(
     };
     let told = |object: &ObjectRef, announced| {
         let service = Path { namespace: object.namespace.clone(), name: object.name.clone() };
-        let _ended = statuses.send(Told { service, announced });
+        let _ended = statuses.send(Told::Service { service, announced });
     };
     let event = |object: &ObjectRef, warning: bool, reason: &str, message: String| {
         events.send(EventNote { object: object.clone(), warning, reason: reason.to_owned(), message });
@@ -390,6 +390,7 @@ async fn say(
                 info!(%address, "no other station uses this address any more");
                 met(address, Met::Nobody);
             }
+            SpeakerEvent::Contested => drop(statuses.send(Told::Contested)),
             SpeakerEvent::Isolated { isolated: true, peers } => {
                 warn!(
                     peers,

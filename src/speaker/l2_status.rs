@@ -3,7 +3,8 @@
 //!
 //! Nothing is ever waited for: announcing goes on while these objects are late or cannot be written at all. They are written when something
 //! changed, by a task of its own with a rate of its own; one Service costs a list of its objects, many at once a list of all. There is no
-//! watch: a speaker would be told of every other speaker's objects. What somebody else changed is put right by a look every ten minutes.
+//! watch: a speaker would be told of every other speaker's objects. What another speaker may have changed, while the two did not hear each other, is looked at as
+//! soon as they do, and once more when that one must have ended what it was writing; what somebody else changed is put right by a look every ten minutes.
 //!
 //! The owner of such an object is the Node. MetalLB takes its speaker's Pod, which lives in the same namespace; ours does not, and an owner
 //! in another namespace counts as one that is gone. By the owner we tell our objects from MetalLB's of the same node.
@@ -38,6 +39,8 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How often everything is compared with what is there; the first time soon, for what an earlier process left behind.
 const RESYNC: Duration = Duration::from_secs(600);
 const FIRST_RESYNC: Duration = Duration::from_secs(10);
+/// The same, after another speaker may have announced what is announced here: when that one has had the time to stop. Not more often than [`FIRST_RESYNC`].
+const CONTESTED: Duration = Duration::from_secs(1);
 /// Writes per second, and in a burst: a thousand Services that move at once take a minute, and nobody waits for them.
 const RATE: f64 = 50.0;
 const BURST: f64 = 20.0;
@@ -50,13 +53,18 @@ const PAGE: u32 = 500;
 /// Between tries after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// What this node does about a Service.
+/// What the task is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// The Service.
-    pub service: Path,
-    /// The interfaces that its advertisements ask for; `None`: it is announced here no more.
-    pub announced: Option<Interfaces>,
+pub enum Told {
+    /// What this node does about a Service.
+    Service {
+        /// The Service.
+        service: Path,
+        /// The interfaces that its advertisements ask for; `None`: it is announced here no more.
+        announced: Option<Interfaces>,
+    },
+    /// Another speaker may have announced, and said so, what is announced here.
+    Contested,
 }
 
 /// Names as the status has them: none for all.
@@ -200,36 +208,31 @@ pub async fn keep(client: Client, namespace: String, me: String, mut told: mpsc:
         me,
         bucket: Bucket::new(RATE, BURST),
     };
-    let mut announced = BTreeMap::new();
-    let mut dirty = BTreeSet::new();
-    let mut resync = Instant::now() + FIRST_RESYNC;
+    let mut agenda = Agenda::new(Instant::now());
     let (mut retry, mut said) = (RETRY.0, String::new());
     loop {
-        if dirty.is_empty() {
+        if agenda.dirty.is_empty() {
             tokio::select! {
                 news = told.recv() => match news {
                     Some(news) => {
-                        take(news, &mut announced, &mut dirty);
+                        agenda.take(news, Instant::now());
                         sleep(QUIET).await;
                     }
                     None => return,
                 },
-                () = sleep_until(resync) => {}
+                () = sleep_until(agenda.resync) => {}
             }
         }
         while let Ok(news) = told.try_recv() {
-            take(news, &mut announced, &mut dirty);
+            agenda.take(news, Instant::now());
         }
-        let everything = resync <= Instant::now();
-        let chunk: BTreeSet<Path> = dirty.iter().take(CHUNK).cloned().collect();
-        match writer.round((!everything).then_some(&chunk), &announced).await {
+        let chunk = agenda.chunk(Instant::now());
+        if chunk.as_ref().is_some_and(BTreeSet::is_empty) {
+            continue;
+        }
+        match writer.round(chunk.as_ref(), &agenda.announced).await {
             Ok(()) => {
-                if everything {
-                    dirty.clear();
-                    resync = Instant::now() + RESYNC.mul_f64(0.9 + jitter() / 5.0);
-                } else {
-                    dirty.retain(|service| !chunk.contains(service));
-                }
+                agenda.looked_at(chunk, Instant::now());
                 if !said.is_empty() {
                     info!("the ServiceL2Status objects can be written again");
                 }
@@ -250,17 +253,62 @@ pub async fn keep(client: Client, namespace: String, me: String, mut told: mpsc:
     }
 }
 
-fn take(news: Told, announced: &mut BTreeMap<Path, Vec<String>>, dirty: &mut BTreeSet<Path>) {
-    let Told { service, announced: interfaces } = news;
-    let changed = match interfaces {
-        Some(interfaces) => {
-            let names = names(&interfaces);
-            announced.insert(service.clone(), names.clone()) != Some(names)
+/// What is to be looked at, and when. Pure but for the jitter.
+struct Agenda {
+    announced: BTreeMap<Path, Vec<String>>,
+    /// What changed since it was looked at.
+    dirty: BTreeSet<Path>,
+    /// When everything is compared with what is there, and when that was done last.
+    resync: Instant,
+    last: Option<Instant>,
+    contested: bool,
+}
+
+impl Agenda {
+    fn new(now: Instant) -> Self {
+        Self {
+            announced: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            resync: now + FIRST_RESYNC,
+            last: None,
+            contested: false,
         }
-        None => announced.remove(&service).is_some(),
-    };
-    if changed {
-        dirty.insert(service);
+    }
+
+    fn take(&mut self, news: Told, now: Instant) {
+        let Told::Service { service, announced } = news else {
+            let soon = now + CONTESTED.mul_f64(1.0 + jitter() / 2.0);
+            let soon = self.last.map_or(soon, |last| soon.max(last + FIRST_RESYNC));
+            self.resync = self.resync.min(soon);
+            self.contested = true;
+            return;
+        };
+        let changed = match announced {
+            Some(interfaces) => {
+                let names = names(&interfaces);
+                self.announced.insert(service.clone(), names.clone()) != Some(names)
+            }
+            None => self.announced.remove(&service).is_some(),
+        };
+        if changed {
+            self.dirty.insert(service);
+        }
+    }
+
+    /// The Services to look at now; none: all.
+    fn chunk(&self, now: Instant) -> Option<BTreeSet<Path>> {
+        (now < self.resync).then(|| self.dirty.iter().take(CHUNK).cloned().collect())
+    }
+
+    fn looked_at(&mut self, chunk: Option<BTreeSet<Path>>, now: Instant) {
+        let Some(chunk) = chunk else {
+            self.dirty.clear();
+            self.last = Some(now);
+            let again = if std::mem::take(&mut self.contested) { FIRST_RESYNC } else { RESYNC };
+            self.resync = now + again.mul_f64(0.9 + jitter() / 5.0);
+            return;
+        };
+        self.dirty.retain(|service| !chunk.contains(service));
     }
 }
 
@@ -447,15 +495,48 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_written() {
-        let (mut announced, mut dirty) = (BTreeMap::new(), BTreeSet::new());
-        let told = |announced| Told { service: path("web"), announced };
-        take(told(None), &mut announced, &mut dirty);
-        assert!(dirty.is_empty());
-        take(told(Some(Interfaces::All)), &mut announced, &mut dirty);
-        assert_eq!(std::mem::take(&mut dirty).len(), 1);
-        take(told(Some(Interfaces::All)), &mut announced, &mut dirty);
-        assert!(dirty.is_empty());
-        take(told(None), &mut announced, &mut dirty);
-        assert_eq!((dirty.len(), announced.len()), (1, 0));
+        let now = Instant::now();
+        let mut agenda = Agenda::new(now);
+        let told = |announced| Told::Service { service: path("web"), announced };
+        agenda.take(told(None), now);
+        assert!(agenda.dirty.is_empty());
+        agenda.take(told(Some(Interfaces::All)), now);
+        assert_eq!(agenda.chunk(now), Some([path("web")].into()));
+        agenda.looked_at(agenda.chunk(now), now);
+        agenda.take(told(Some(Interfaces::All)), now);
+        assert!(agenda.dirty.is_empty());
+        agenda.take(told(None), now);
+        assert_eq!((agenda.dirty.len(), agenda.announced.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_another_speaker_may_have_changed_is_looked_at_soon_and_once_more() {
+        let mut now = Instant::now();
+        let mut agenda = Agenda::new(now);
+        let full_look = |agenda: &mut Agenda, now: &mut Instant| {
+            let wait = agenda.resync - *now;
+            *now += wait;
+            assert_eq!(agenda.chunk(*now), None);
+            agenda.looked_at(None, *now);
+            wait
+        };
+        assert_eq!(full_look(&mut agenda, &mut now), FIRST_RESYNC);
+        now += Duration::from_secs(60);
+        assert_eq!(agenda.chunk(now), Some(BTreeSet::new()));
+        agenda.take(Told::Contested, now);
+        let soon = full_look(&mut agenda, &mut now);
+        assert!((CONTESTED..CONTESTED * 2).contains(&soon), "{soon:?}");
+        // It may have been writing just then.
+        let again = full_look(&mut agenda, &mut now);
+        assert!(again <= FIRST_RESYNC * 2, "{again:?}");
+        // However often it is told, as on a machine that stalls.
+        for _ in 0..100 {
+            agenda.take(Told::Contested, now);
+        }
+        let wait = full_look(&mut agenda, &mut now);
+        assert!(wait >= FIRST_RESYNC, "{wait:?}");
+        full_look(&mut agenda, &mut now);
+        let calm = full_look(&mut agenda, &mut now);
+        assert!(calm > RESYNC / 2, "{calm:?}");
     }
 }

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "shared by several test programs, each of which uses a part")]
 
 pub mod controller;
+pub mod traffic;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -24,6 +25,23 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 pub const SOON: Duration = Duration::from_secs(20);
 /// Longest wait for Pods to be ready.
 pub const PODS: Duration = Duration::from_secs(90);
+
+/// The sample application, and two Services in front of it. Its Pods answer on for a moment when they are to end, as those do that want no request lost.
+const APPLICATION: &str = r"
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: hello, namespace: NAMESPACE}, spec: {
+  replicas: 3, selector: {matchLabels: {app: hello}}, template: {metadata: {labels: {app: hello}}, spec: {
+    terminationGracePeriodSeconds: 5,
+    topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule,
+      labelSelector: {matchLabels: {app: hello}}}],
+    containers: [{name: web, image: 'agnhost:2.53', args: [netexec, --http-port=8080, --delay-shutdown=3],
+      readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}}]}}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: cluster, namespace: NAMESPACE}, spec: {
+  type: LoadBalancer, selector: {app: hello}, ports: [{port: 80, targetPort: 8080}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: local, namespace: NAMESPACE}, spec: {
+  type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: hello}, ports: [{port: 80, targetPort: 8080}]}}
+";
 
 static BED: OnceCell<Bed> = OnceCell::const_new();
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -144,6 +162,27 @@ impl Lab {
     /// Applies manifests in the test's namespace.
     pub fn apply(&self, yaml: &str) -> Result<()> {
         self.bed.apply(&yaml.replace("NAMESPACE", &self.namespace)).map(drop)
+    }
+
+    /// Deploys the application, one Pod on each node, and waits until both its Services answer; their addresses, that with the policy Cluster first.
+    pub async fn application(&self) -> Result<(Ipv4Addr, Ipv4Addr)> {
+        self.apply(APPLICATION)?;
+        self.kubectl(&["rollout", "status", "deployment/hello", &format!("--timeout={}s", PODS.as_secs())])?;
+        let (cluster, local) = (self.address("cluster").await?, self.address("local").await?);
+        self.answer(cluster, "/hostname", SOON).await?;
+        self.answer(local, "/hostname", SOON).await?;
+        Ok((cluster, local))
+    }
+
+    /// What the speaker of a node has logged.
+    pub fn speaker_log(&self, node: usize) -> Result<String> {
+        let field = format!("spec.nodeName=node{node}");
+        let selector = "app.kubernetes.io/component=speaker";
+        let arguments =
+            ["-n", "kube-system", "get", "pods", "-l", selector, "--field-selector", &field, "-o", "name"];
+        let pods = self.bed.kubectl(&arguments)?;
+        let pod = pods.lines().next().with_context(|| format!("no speaker on node{node}"))?;
+        self.bed.kubectl(&["-n", "kube-system", "logs", pod])
     }
 
     /// kubectl in the test's namespace.

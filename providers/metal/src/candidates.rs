@@ -137,6 +137,8 @@ pub(crate) struct Voter {
     pub(crate) fit: Result<(), WhyNot>,
     pub(crate) leaving: bool,
     pub(crate) deaf: bool,
+    /// It is not alive, but may soon be: it stands where nobody holds the address.
+    pub(crate) expected: bool,
     pub(crate) statement: Option<Arc<Statement>>,
     /// By advertisement: whether it selects this node, and with which weight.
     pub(crate) matched: Vec<Option<i64>>,
@@ -163,7 +165,13 @@ impl Voter {
     /// Whether an election may come out differently for it than for `other`, with the same advertisements. Holding is looked at by address.
     fn differs(&self, other: &Voter) -> bool {
         able(self.statement.as_deref()) != able(other.statement.as_deref())
-            || (&self.fit, self.leaving, self.deaf) != (&other.fit, other.leaving, other.deaf)
+            || (&self.fit, self.leaving, self.deaf, self.expected)
+                != (&other.fit, other.leaving, other.deaf, other.expected)
+    }
+
+    /// Whether its speaker is alive.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.expected && self.fit != Err(WhyNot::NotAlive)
     }
 }
 
@@ -191,9 +199,10 @@ impl Electorate {
             .iter()
             .map(|(name, facts)| Voter {
                 name: name.clone(),
-                fit: fitness(name, facts, &fleet.live, world.ignore_exclude_label),
+                fit: fitness(name, facts, fleet, world.ignore_exclude_label),
                 leaving: facts.leaving,
                 deaf: fleet.deaf.contains(name),
+                expected: expected(name, fleet),
                 statement: fleet.statements.get(name).cloned(),
                 matched: world
                     .advertisements
@@ -234,15 +243,15 @@ impl Electorate {
     pub(crate) fn refresh(&mut self, world: &World, fleet: &Fleet) -> Changes {
         let mut changes = Changes::default();
         for (index, (voter, facts)) in (0u16..).zip(self.nodes.iter_mut().zip(world.nodes.values())) {
-            let fit = fitness(&voter.name, facts, &fleet.live, world.ignore_exclude_label);
-            let deaf = fleet.deaf.contains(&voter.name);
+            let fit = fitness(&voter.name, facts, fleet, world.ignore_exclude_label);
+            let (deaf, expected) = (fleet.deaf.contains(&voter.name), expected(&voter.name, fleet));
             let said = fleet.statements.get(&voter.name);
-            if (fit, deaf) != (voter.fit, voter.deaf)
+            if (fit, deaf, expected) != (voter.fit, voter.deaf, voter.expected)
                 || able(said.map(|s| &**s)) != able(voter.statement.as_deref())
             {
                 changes.nodes.insert(index);
             }
-            (voter.fit, voter.deaf) = (fit, deaf);
+            (voter.fit, voter.deaf, voter.expected) = (fit, deaf, expected);
             let same = match (said, &voter.statement) {
                 (Some(said), Some(before)) => Arc::ptr_eq(said, before),
                 (said, before) => said.is_none() && before.is_none(),
@@ -278,7 +287,7 @@ impl Electorate {
         changes
     }
 
-    /// The nodes that these advertisements (indexes) let announce.
+    /// The nodes that these advertisements (indexes) let announce; expected ones are among them.
     pub(crate) fn eligible(&mut self, advertisements: &[u16]) -> Arc<Eligible> {
         if let Some(found) = self.eligible.get(advertisements) {
             return Arc::clone(found);
@@ -342,8 +351,12 @@ fn holdings(said: Option<&Statement>) -> &BTreeMap<IpAddr, u32> {
     said.map_or(&NONE, |said| &said.holds)
 }
 
-fn fitness(name: &str, facts: &NodeFacts, live: &LiveSet, ignore_exclude_label: bool) -> Result<(), WhyNot> {
-    if !live.contains(name) {
+fn expected(name: &str, fleet: &Fleet) -> bool {
+    fleet.expected.contains(name) && !fleet.live.contains(name)
+}
+
+fn fitness(name: &str, facts: &NodeFacts, fleet: &Fleet, ignore_exclude_label: bool) -> Result<(), WhyNot> {
+    if !fleet.live.contains(name) && !fleet.expected.contains(name) {
         Err(WhyNot::NotAlive)
     } else if facts.network_unavailable {
         Err(WhyNot::NetworkUnavailable)

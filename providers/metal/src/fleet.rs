@@ -86,13 +86,15 @@ pub struct Fleet {
     pub statements: BTreeMap<NodeName, Arc<Statement>>,
     /// Live ones that do not hear this node. They count it as dead, and nothing that it says will make them yield.
     pub deaf: BTreeSet<NodeName>,
+    /// Those that may just be starting, as this node is: they stand for addresses that nobody holds, as if they were alive.
+    pub expected: BTreeSet<NodeName>,
 }
 
 impl Fleet {
     /// Speakers of which nothing is known but who is alive.
     #[must_use]
     pub fn of(live: LiveSet) -> Self {
-        Self { live, statements: BTreeMap::new(), deaf: BTreeSet::new() }
+        Self { live, statements: BTreeMap::new(), deaf: BTreeSet::new(), expected: BTreeSet::new() }
     }
 
     /// The term in which a live node holds an address, if it does.

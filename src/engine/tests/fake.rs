@@ -29,6 +29,8 @@ struct State {
     nodes: BTreeMap<String, NodeRecord>,
     version: u64,
     watchers: Vec<mpsc::UnboundedSender<Update>>,
+    /// What watches do not show yet, while they lag.
+    held_back: Option<Vec<Update>>,
     events: Vec<EventNote>,
     own: Vec<OwnObject>,
     /// The next writes answer a conflict although nothing changed (a faster writer).
@@ -164,6 +166,20 @@ impl FakeCluster {
         self.writes.load(Ordering::SeqCst)
     }
 
+    /// Watches show nothing any more, until [`Self::catch_up`].
+    pub fn lag(&self) {
+        self.with(|state| state.held_back = Some(Vec::new()));
+    }
+
+    /// Watches show all that happened.
+    pub fn catch_up(&self) {
+        self.with(|state| {
+            for update in state.held_back.take().unwrap_or_default() {
+                state.send(&update);
+            }
+        });
+    }
+
     /// The next writes meet a conflict.
     pub fn conflict_next(&self, writes: usize) {
         self.with(|state| state.conflicts = writes);
@@ -177,6 +193,10 @@ impl FakeCluster {
 
 impl State {
     fn send(&mut self, update: &Update) {
+        if let Some(held_back) = &mut self.held_back {
+            held_back.push(update.clone());
+            return;
+        }
         self.watchers.retain(|w| w.send(update.clone()).is_ok());
     }
 
@@ -280,6 +300,12 @@ impl Cluster for FakeCluster {
 
     async fn exists(&self, object: &ObjectRef) -> Result<bool, ClusterError> {
         Ok(self.with(|state| state.services.values().any(|s| s.meta.uid == object.uid)))
+    }
+
+    async fn services(&self) -> Result<Vec<(Path, String)>, ClusterError> {
+        let listed =
+            |(path, service): (&Path, &ServiceRecord)| (path.clone(), service.meta.resource_version.clone());
+        Ok(self.with(|state| state.services.iter().filter(|(_, s)| s.load_balancer).map(listed).collect()))
     }
 
     fn event(&self, event: EventNote) {

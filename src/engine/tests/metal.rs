@@ -133,6 +133,29 @@ async fn a_late_write_of_a_former_leader_is_known_before_anything_is_given() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_former_leader_gave_last_is_known_though_the_watch_lags() {
+    let cluster = cluster();
+    service(&cluster, "waits");
+    service(&cluster, "given");
+    let gate = Gate::default();
+    let engine = boot(&cluster, Fence::new(gate.clone()));
+    until("synced", || engine.missing().is_empty()).await;
+    cluster.lag();
+    cluster.edit("ns", "given", |s| s.ingress = vec![point("192.0.2.0")]);
+    // One that goes meanwhile is not waited for.
+    service(&cluster, "gone");
+    // The Lease was released: writes may begin at once.
+    gate.0.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(address(&cluster, "waits"), None, "what was given is not known yet");
+    cluster.delete("ns", "gone");
+    cluster.catch_up();
+    until("an address", || address(&cluster, "waits").is_some()).await;
+    assert_eq!(address(&cluster, "waits"), Some(ip("192.0.2.1")));
+    assert_eq!(address(&cluster, "given"), Some(ip("192.0.2.0")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn counters_that_somebody_edits_are_put_back() {
     let cluster = cluster();
     service(&cluster, "web");

@@ -249,6 +249,15 @@ impl Index {
         all
     }
 
+    /// Whether a Service of a list, each with its resourceVersion, is newer than what is known of it, or not known at all.
+    #[must_use]
+    pub fn is_behind(&self, services: &[(Path, String)]) -> bool {
+        services.iter().any(|(path, now)| {
+            let known = self.services.get(path).map(|record| record.meta.resource_version.as_str());
+            known.is_none_or(|known| is_older(known, now))
+        })
+    }
+
     /// Objects of the provider's own kinds.
     #[must_use]
     pub fn own_objects(&self) -> OwnObjects {
@@ -505,5 +514,13 @@ fn matches_uid(key: &LbKey, uid: &str) -> bool {
     match &key.owner {
         causeway_api::Owner::Object(o) => *o.uid == *uid,
         causeway_api::Owner::Group(_) => true,
+    }
+}
+
+/// Whether one resourceVersion of an object is older than another. They are numbers that count up, as the API server's; of what is none only sameness counts.
+fn is_older(one: &str, other: &str) -> bool {
+    match (one.parse::<u64>(), other.parse::<u64>()) {
+        (Ok(one), Ok(other)) => one < other,
+        _ => one != other,
     }
 }

@@ -75,6 +75,26 @@ fn a_new_service_is_dirty_once_and_a_new_version_of_the_same_is_not() {
 }
 
 #[test]
+fn an_index_is_behind_a_list_until_it_has_all_that_this_names() {
+    let mut index = index();
+    let list = |all: &[(&str, &str)]| -> Vec<(Path, String)> {
+        all.iter().map(|(name, version)| (service(name).meta.path(), (*version).to_owned())).collect()
+    };
+    let mut seen = service("a");
+    seen.meta.resource_version = "99".into();
+    apply(&mut index, seen.clone());
+    assert!(!index.is_behind(&list(&[])));
+    assert!(!index.is_behind(&list(&[("a", "99")])));
+    assert!(!index.is_behind(&list(&[("a", "98")])), "it changed since");
+    assert!(index.is_behind(&list(&[("a", "100")])), "numbers, not texts");
+    assert!(index.is_behind(&list(&[("a", "99"), ("b", "5")])));
+    seen.meta.resource_version = "other".into();
+    apply(&mut index, seen);
+    assert!(index.is_behind(&list(&[("a", "99")])));
+    assert!(!index.is_behind(&list(&[("a", "other")])));
+}
+
+#[test]
 fn a_wiped_status_is_dirty_but_no_new_input() {
     let mut index = index();
     apply(&mut index, service("a").status_ip("192.0.2.1"));

@@ -61,6 +61,8 @@ pub enum SpeakerEvent {
         /// The address.
         address: IpAddr,
     },
+    /// Another speaker may have announced meanwhile what is announced here, and have said so: it was not heard, or did not hear this one, and now that is mended.
+    Contested,
     /// No peer is heard any more, or one is again.
     Isolated {
         /// Whether it is so now.

@@ -341,6 +341,9 @@ impl Speaker {
         }
         if repeat {
             self.ports.values().for_each(Port::repeat);
+            if !self.duty.announced.is_empty() {
+                self.tell(SpeakerEvent::Contested);
+            }
         }
         if !changes.is_empty() {
             self.tell_peer_counts();
@@ -459,6 +462,7 @@ impl Speaker {
                 }
                 SpeakerEvent::Conflict { .. }
                 | SpeakerEvent::ConflictResolved { .. }
+                | SpeakerEvent::Contested
                 | SpeakerEvent::Isolated { .. } => {}
             }
             self.tell(event);

@@ -570,6 +570,7 @@ fn message<'a>(sender: &'a str, receiver: &'a str) -> Message<'a> {
     Message {
         state: State::Leaving,
         hears_receiver: true,
+        gathering: false,
         boot: 1,
         sequence: 1_000_000,
         heard_boot: 1,

@@ -73,6 +73,8 @@ pub(super) struct Ballot<'a> {
     objections: Vec<Objection>,
     /// Which interfaces are meant depends on the node only where advertisements name some.
     named: bool,
+    /// No live node says that it holds the address.
+    unheld: bool,
 }
 
 impl<'a> Ballot<'a> {
@@ -94,7 +96,9 @@ impl<'a> Ballot<'a> {
             objections.push(Objection::Endpoints);
         }
         let named = ads.iter().any(|ad| !all_ads[usize::from(*ad)].interfaces.is_empty());
-        Self { electorate, all_ads, ads, lb, address, rules, objections, named }
+        let holders = electorate.holders.get(&address).into_iter().flatten();
+        let unheld = !holders.into_iter().any(|(node, _)| electorate.node(*node).is_alive());
+        Self { electorate, all_ads, ads, lb, address, rules, objections, named, unheld }
     }
 
     /// Holds the election; `eligible` are those that the advertisements let announce.
@@ -161,6 +165,7 @@ impl<'a> Ballot<'a> {
     pub(super) fn may_stand(&self, node: u16) -> bool {
         let voter = self.electorate.node(node);
         voter.fit.is_ok()
+            && (self.unheld || !voter.expected)
             && self.ads.iter().any(|ad| voter.matched[usize::from(*ad)].is_some())
             && (self.lb.when != When::LocalEndpoints || usable_on(&self.lb.endpoints, &voter.name))
     }
@@ -204,6 +209,7 @@ impl<'a> Ballot<'a> {
         let local = self.lb.when == When::LocalEndpoints;
         let mut candidates: Vec<Candidate> = eligible
             .iter()
+            .filter(|(node, _)| self.unheld || !self.electorate.node(*node).expected)
             .filter(|(node, _)| !local || usable_on(&self.lb.endpoints, &self.electorate.node(*node).name))
             .map(|(node, preference)| Candidate { node: *node, preference: *preference, passed_over: None })
             .collect();

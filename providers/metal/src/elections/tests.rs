@@ -111,6 +111,23 @@ fn a_live_holder_keeps_the_address_unless_failback_is_asked_for() {
 }
 
 #[test]
+fn one_that_may_just_be_starting_stands_for_what_nobody_holds() {
+    let mut some = fleet(&[1, 3]);
+    some.expected = [node(2), node(4)].into();
+    assert_eq!(elected(&one(), &some, STAYS).as_deref(), Some("node2"), "the first in order");
+    assert_eq!(as_seen_by(1, &one(), &some), Verdict::Silent(Silence::NotElected));
+    // What is held, by whomever, does not wait for it.
+    say(&mut some, 3, holding(VIP, 1));
+    for rules in [STAYS, FAILBACK] {
+        assert_ne!(elected(&one(), &some, rules).as_deref(), Some("node2"));
+    }
+    some.live = LiveSet::Nodes([node(1)].into());
+    assert_eq!(elected(&one(), &some, STAYS).as_deref(), Some("node2"), "the dead hold nothing");
+    some.expected.clear();
+    assert_eq!(elected(&one(), &some, STAYS).as_deref(), Some("node1"));
+}
+
+#[test]
 fn of_two_holders_the_later_term_wins_then_the_order() {
     let mut all = fleet(&[1, 2, 3, 4, 5]);
     say(&mut all, 1, holding(VIP, 3));
@@ -287,6 +304,7 @@ fn elections_are_held_only_where_something_changed() {
 #[derive(Debug, Clone)]
 enum Change {
     Lives(usize, bool),
+    Expected(usize, bool),
     Exists(usize, bool),
     Leaving(usize, bool),
     Says(usize, Option<u8>, u32, bool, u8),
@@ -300,6 +318,7 @@ fn changes() -> impl Strategy<Value = Change> {
     let endpoints = proptest::collection::vec((1usize..10, 0u32..2, 0u32..2), 0..4);
     prop_oneof![
         (who.clone(), any::<bool>()).prop_map(|(n, is)| Change::Lives(n, is)),
+        (who.clone(), any::<bool>()).prop_map(|(n, is)| Change::Expected(n, is)),
         (who.clone(), any::<bool>()).prop_map(|(n, is)| Change::Exists(n, is)),
         (who.clone(), any::<bool>()).prop_map(|(n, is)| Change::Leaving(n, is)),
         (who.clone(), proptest::option::of(0u8..4), 1u32..4, proptest::bool::weighted(0.8), 0u8..8)
@@ -316,6 +335,8 @@ fn apply(change: Change, world: &mut World, fleet: &mut Fleet) {
     match change {
         Change::Lives(n, true) => drop(live.insert(node(n))),
         Change::Lives(n, false) => drop(live.remove(&node(n))),
+        Change::Expected(n, true) => drop(fleet.expected.insert(node(n))),
+        Change::Expected(n, false) => drop(fleet.expected.remove(&node(n))),
         Change::Exists(n, true) => drop(nodes.entry(node(n)).or_default()),
         Change::Exists(n, false) => drop(nodes.remove(&node(n))),
         Change::Leaving(n, is) => nodes.entry(node(n)).or_default().leaving = is,

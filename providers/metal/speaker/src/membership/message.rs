@@ -8,7 +8,7 @@
 //! | 4 | version, 2 |
 //! | 5 | state of the sender: 0 joining, 1 alive, 2 leaving |
 //! | 6 | whether the sender hears the receiver: 0 no, 1 yes |
-//! | 7 | 0, ignored |
+//! | 7 | whether the sender, alive, has just started and may still wait for others to start: 0 no, 1 yes |
 //! | 8–15 | boot of the sender: a number drawn at each start |
 //! | 16–23 | sequence: counts up from 1 within a boot |
 //! | 24–31 | boot of the receiver, as the sender last heard it; 0 = never |
@@ -123,6 +123,8 @@ pub struct Message<'a> {
     pub state: State,
     /// Whether the sender hears the receiver.
     pub hears_receiver: bool,
+    /// Whether the sender, alive, may still wait for others to start.
+    pub gathering: bool,
     /// Boot of the sender.
     pub boot: u64,
     /// Number of this message within the boot.
@@ -222,7 +224,7 @@ impl<'a> Message<'a> {
             State::Leaving => 2,
         });
         octets.push(u8::from(self.hears_receiver));
-        octets.push(0);
+        octets.push(u8::from(self.gathering));
         for number in [self.boot, self.sequence, self.heard_boot, self.heard_sequence] {
             octets.extend_from_slice(&number.to_be_bytes());
         }
@@ -303,6 +305,7 @@ impl<'a> Message<'a> {
         Ok(Message {
             state,
             hears_receiver: signed[6] == 1,
+            gathering: signed[7] == 1,
             boot,
             sequence,
             heard_boot,
@@ -350,6 +353,7 @@ mod tests {
         Message {
             state: State::Alive,
             hears_receiver: true,
+            gathering: true,
             boot: 7,
             sequence: 8,
             heard_boot: 9,

@@ -28,6 +28,10 @@
 //!   start together share them out as if each had always known the others.
 //! - **Presumed** is a peer that was never heard, for as long as a joining speaker waits. It is not elected, but waited for: so a speaker that starts
 //!   does not take the addresses of those whose heartbeat it just did not hear yet.
+//! - **Gathering** is a speaker for [`Settings::gather`] after it started, or until it has heard all its peers. Those that it did not hear yet are [`Fleet::expected`]: they
+//!   stand for addresses that nobody holds. So speakers that start one after the other, as after a power cut, share the addresses out as if they had started
+//!   together, instead of leaving all to the first. It ends as soon as a speaker is heard that lives and does not gather itself: then the cluster runs, and who is not
+//!   heard is dead; but for those that say that they are starting. The cost: what belongs to a node that does not start is dark for that long, after all have been.
 //! - **Stalls**: if this speaker itself was not run in time (a paused machine, a starved CPU), silence proves nothing, and everybody gets the whole time again.
 //!
 //! **Statements.** What a speaker says of itself (what it holds, its interfaces, whether it is fit: [`Statement`]) has a number, which each heartbeat carries, together
@@ -76,6 +80,9 @@ pub const DEFAULT_PORT: u16 = 7947;
 /// To how many peers a heartbeat goes in each [`Settings::slow`]. In clusters of more nodes the slow pace is slower in proportion.
 pub const SLOW_PEERS: usize = 50;
 
+/// How much longer than for joining a speaker waits for others to start, where nobody runs yet.
+const GATHERING: Duration = Duration::from_secs(3);
+
 /// How often "leaving" is said, and how far apart: a lost datagram must not cost the whole detection time.
 const FAREWELLS: u32 = 3;
 const FAREWELL_SPACING: Duration = Duration::from_millis(20);
@@ -101,6 +108,11 @@ impl Settings {
     /// How long a speaker that starts waits at most for peers that do not answer.
     pub fn settle(&self) -> Duration {
         (self.interval * self.misses).max(Duration::from_secs(1))
+    }
+
+    /// How long a speaker that starts leaves addresses that nobody holds to peers that may be starting too, where none is heard that ran before.
+    pub fn gather(&self) -> Duration {
+        self.settle() + GATHERING
     }
 }
 
@@ -195,6 +207,11 @@ pub struct Membership {
     settled_by: Option<Moment>,
     /// From then on this speaker may take addresses: others that start at the same time are known by then.
     takes_from: Option<Moment>,
+    /// Gathering ends then at the latest; nothing before this speaker is ready, and once it has ended.
+    gather_by: Option<Moment>,
+    gathering: bool,
+    /// A speaker was heard that lives and does not gather.
+    established: bool,
     next_slow: Moment,
     /// Nothing while there are no close peers.
     next_fast: Option<Moment>,
@@ -219,6 +236,9 @@ impl Membership {
             octets: statement::encode(&Statement::default()),
             settled_by: None,
             takes_from: None,
+            gather_by: None,
+            gathering: true,
+            established: false,
             next_slow: now,
             next_fast: None,
             next_expiry: None,
@@ -243,8 +263,10 @@ impl Membership {
             Input::Watch(watched) => self.watch(watched, now),
             Input::Say(statement) => self.say(statement, now, &mut out),
             Input::Ready => {
-                let settle = self.settings.settle();
-                self.settled_by.get_or_insert(now + settle);
+                if self.settled_by.is_none() {
+                    self.settled_by = Some(now + self.settings.settle());
+                    self.gather_by = Some(now + self.settings.gather());
+                }
             }
             Input::Leave => {
                 self.farewells_left = FAREWELLS;
@@ -269,7 +291,14 @@ impl Membership {
             return None;
         }
         let settled_by = self.settled_by.filter(|_| self.state == State::Joining);
-        let deadlines = [Some(self.next_slow), self.next_fast, self.next_expiry, settled_by, self.takes_from];
+        let deadlines = [
+            Some(self.next_slow),
+            self.next_fast,
+            self.next_expiry,
+            settled_by,
+            self.takes_from,
+            self.gather_by,
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -284,13 +313,19 @@ impl Membership {
             (self.state == State::Alive && self.takes_from.is_none()).then(|| self.settings.node.clone());
         let live = self.peers.iter().filter(|(_, peer)| peer.liveness().is_live());
         let deaf = self.peers.iter().filter(|(_, peer)| peer.is_deaf());
+        let expected = self.peers.iter().filter(|(_, peer)| self.expects(peer));
         let said =
             self.peers.iter().filter_map(|(name, peer)| Some((name.clone(), Arc::clone(peer.statement()?))));
         Fleet {
             live: LiveSet::Nodes(live.map(|(name, _)| name.clone()).chain(own).collect()),
             statements: said.chain([(self.settings.node.clone(), Arc::clone(&self.statement))]).collect(),
             deaf: deaf.map(|(name, _)| name.clone()).collect(),
+            expected: expected.map(|(name, _)| name.clone()).collect(),
         }
+    }
+
+    fn expects(&self, peer: &Peer) -> bool {
+        self.gathering && !peer.was_seen() && (!self.established || peer.is_starting())
     }
 
     /// What this speaker says of itself.
@@ -338,6 +373,7 @@ impl Membership {
         self.next_slow = self.next_slow.max(now);
         self.next_fast = self.next_fast.map(|_| now);
         self.settled_by = self.settled_by.map(|by| by.max(now + self.settings.interval));
+        self.gather_by = self.gather_by.map(|by| by.max(now + self.settings.interval));
     }
 
     fn set_peers(&mut self, peers: &BTreeMap<String, Option<SocketAddr>>, now: Moment, out: &mut Outputs) {
@@ -401,8 +437,15 @@ impl Membership {
         }
     }
 
-    /// Ends joining when it is known what everybody holds.
+    /// Ends joining when it is known what everybody holds, and gathering when everybody is known.
     fn settle(&mut self, now: Moment, out: &mut Outputs) {
+        if let Some(by) = self.gather_by
+            && (now >= by || self.peers.values().all(Peer::was_seen))
+        {
+            self.gather_by = None;
+            self.gathering = false;
+            out.news = true;
+        }
         if self.takes_from.is_some_and(|from| from <= now) {
             self.takes_from = None;
             out.live_changed = true;
@@ -441,6 +484,7 @@ impl Membership {
             (self.settings.boot, self.sequence, self.pace(), self.slow());
         let peer = self.peers.get_mut(message.sender).ok_or(Ignored::UnknownSender)?;
         let before = peer.liveness();
+        let (seen, starting) = (peer.was_seen(), peer.is_starting());
         let verdict = peer.hear(&message, own_boot, own_sequence, now, pace);
         let after = peer.liveness();
         // It took us for dead, or it was dead to us: meanwhile it, or another, may have announced what is ours.
@@ -449,6 +493,12 @@ impl Membership {
         let announced = verdict.is_ok_and(|heed| (back && heed.same_boot) || heed.hears_us_again);
         out.repeat |= self.state == State::Alive && announced;
         out.news |= verdict.is_ok_and(|heed| heed.news);
+        if self.gathering {
+            let established = verdict.is_ok() && message.state == State::Alive && !message.gathering;
+            out.news |= (seen, starting) != (peer.was_seen(), peer.is_starting());
+            out.news |= established && !self.established;
+            self.established |= established;
+        }
         if before != after {
             out.live_changed |= before.is_live() != after.is_live();
             out.changes.push(Change { node: message.sender.to_owned(), from: Some(before), to: Some(after) });
@@ -569,6 +619,7 @@ impl Membership {
             let message = Message {
                 state: self.state,
                 hears_receiver: peer.hears(now),
+                gathering: self.gathering,
                 boot: self.settings.boot,
                 sequence: self.sequence,
                 heard_boot,

@@ -112,6 +112,8 @@ pub(super) struct Peer {
     last_answer: Option<Moment>,
     last_telling: Option<Moment>,
     deaf: bool,
+    /// It was alive, or left, at some time since we know it.
+    seen: bool,
     /// Its statement as far as it is known, and the boot and number of it.
     statement: Option<(u64, u32, Arc<Statement>)>,
     assembly: Option<Assembly>,
@@ -144,6 +146,7 @@ impl Peer {
             last_answer: None,
             last_telling: None,
             deaf: false,
+            seen: false,
             statement: None,
             assembly: None,
             told: 0,
@@ -169,6 +172,16 @@ impl Peer {
     /// Whether it lives and has said for a while that it does not hear us.
     pub(super) fn is_deaf(&self) -> bool {
         self.liveness == Liveness::Alive && self.deaf
+    }
+
+    /// Whether it was alive, or left, at some time since we know it.
+    pub(super) fn was_seen(&self) -> bool {
+        self.seen
+    }
+
+    /// Whether it was never alive yet and says that it starts, as far as that can be believed.
+    pub(super) fn is_starting(&self) -> bool {
+        !self.seen && (self.heard.is_some() || self.unproven.is_some())
     }
 
     /// Whether anything valid ever came from it.
@@ -263,6 +276,7 @@ impl Peer {
         });
         self.told = if message.heard_boot == own_boot { message.heard_statement } else { 0 };
         self.wanted = Some(Duration::from_millis(message.wanted_ms.into()));
+        self.seen |= message.state != State::Joining;
         match message.state {
             State::Alive => {
                 let theirs = Duration::from_millis(message.interval_ms.into()).min(MAX_INTERVAL);

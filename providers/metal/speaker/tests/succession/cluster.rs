@@ -9,8 +9,10 @@ use std::time::Duration;
 use causeway_api::{Endpoints, EndpointsPerNode, Layer, LbKey, ObjectRef, OwnObject, OwnObjects};
 use causeway_metal::advertisement::L2Advertisement;
 use causeway_metal::announce::{Announcement, When, World};
-use causeway_metal::candidates::NodeFacts;
-use causeway_metal::fleet::{Rules, Unfit, Uplink};
+use causeway_metal::candidates::{LiveSet, NodeFacts};
+use causeway_metal::election::rank;
+use causeway_metal::elections::{Elections, Order};
+use causeway_metal::fleet::{Fleet, Rules, Unfit, Uplink};
 use causeway_metal::pool::Pools;
 use causeway_speaker::jitter::Jitter;
 use causeway_speaker::membership::{Input, Keys, Membership, Outputs, Settings};
@@ -19,8 +21,10 @@ use causeway_speaker::succession::Succession;
 use serde_json::{Value, json};
 
 pub const INTERVAL: Duration = Duration::from_millis(100);
-/// Between the arrival of news and what is made of it: what waits in the socket is taken in one go.
-const THINKING: Duration = Duration::from_micros(50);
+/// Between the arrival of news and what is made of it, for each node of the cluster: what waits in the socket is taken in one go.
+const THINKING: Duration = Duration::from_micros(1);
+/// The same, at least.
+const REACTING: Duration = Duration::from_micros(50);
 
 pub fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -101,6 +105,8 @@ struct Node {
 enum Event {
     Arrival(usize, Vec<u8>),
     Timer(usize),
+    Death(usize),
+    Start(usize),
 }
 
 /// A node began or ceased to announce an address.
@@ -116,6 +122,8 @@ pub struct Cluster {
     pub now: Moment,
     pub world: Arc<World>,
     rules: Rules,
+    /// Hashed once for all.
+    hashed: Order,
     nodes: Vec<Node>,
     events: BinaryHeap<Reverse<(Moment, u64, Event)>>,
     order: u64,
@@ -140,9 +148,13 @@ impl Cluster {
             armed: None,
             dirty: false,
         };
+        let world = Arc::new(world(nodes, addresses));
+        let mut elections = Elections::new(name(0), rules);
+        elections.update(&world, Fleet::of(LiveSet::Everyone));
         Cluster {
             now: Moment::after_origin(Duration::from_secs(1000)),
-            world: Arc::new(world(nodes, addresses)),
+            hashed: elections.order().clone(),
+            world,
             rules,
             nodes: (0..nodes).map(|_| node()).collect(),
             events: BinaryHeap::new(),
@@ -165,11 +177,7 @@ impl Cluster {
         }
         cluster.run(Duration::from_secs(3));
         for index in 0..addresses {
-            let candidates = cluster.world.nodes.keys();
-            let candidates =
-                candidates.map(|node| causeway_metal::election::Candidate { node, preference: 0 });
-            let first = causeway_metal::election::winner(candidates, vip(index)).expect("a node").to_owned();
-            assert_eq!(cluster.holders(vip(index)).into_iter().map(name).collect::<Vec<_>>(), [first]);
+            assert_eq!(cluster.holder(vip(index)), first(0..nodes, vip(index)));
         }
         cluster.steps.clear();
         cluster.sent = 0;
@@ -187,7 +195,8 @@ impl Cluster {
             slow: Duration::from_secs(1),
             misses: 3,
         };
-        let mut succession = Succession::new(name(node), self.rules, false);
+        let elections = Elections::with_order(name(node), self.rules, self.hashed.clone());
+        let mut succession = Succession::new(elections, false);
         let keys = Keys::new(&[[7; 32]]).expect("long enough");
         succession.join(Membership::new(settings, keys, self.now));
         succession.set_world(Arc::clone(&self.world));
@@ -199,6 +208,10 @@ impl Cluster {
         self.think(node);
     }
 
+    pub fn start_after(&mut self, pause: Duration, node: usize) {
+        self.push(self.now + pause, Event::Start(node));
+    }
+
     pub fn runs(&self, node: usize) -> bool {
         self.nodes[node].power == Power::On
     }
@@ -208,6 +221,10 @@ impl Cluster {
         self.nodes[node].succession = None;
         self.nodes[node].waiting.clear();
         self.take_up(node, BTreeSet::new());
+    }
+
+    pub fn kill_after(&mut self, pause: Duration, node: usize) {
+        self.push(self.now + pause, Event::Death(node));
     }
 
     pub fn stop(&mut self, node: usize) {
@@ -321,10 +338,11 @@ impl Cluster {
 
     fn arm(&mut self, node: usize) {
         let now = self.now;
+        let thought = now + REACTING.max(THINKING * self.nodes.len() as u32);
         let Node { succession: Some(succession), armed, dirty, .. } = &mut self.nodes[node] else { return };
         let mut due = succession.next_deadline().map(|due| due.max(now));
         if *dirty {
-            due = Some(due.map_or(now + THINKING, |due| due.min(now + THINKING)));
+            due = Some(due.map_or(thought, |due| due.min(thought)));
         }
         if *armed != due {
             *armed = due;
@@ -351,6 +369,8 @@ impl Cluster {
                     Power::Stopped => self.nodes[to].waiting.push(octets),
                     Power::Off => {}
                 },
+                Event::Death(node) => self.kill(node),
+                Event::Start(node) => self.start(node),
                 Event::Timer(node) => {
                     if self.nodes[node].armed != Some(at) || self.nodes[node].power != Power::On {
                         continue;
@@ -414,6 +434,11 @@ impl Cluster {
             }
         }
     }
+}
+
+/// The first of some nodes in MetalLB's order.
+pub fn first(nodes: impl IntoIterator<Item = usize>, address: IpAddr) -> usize {
+    nodes.into_iter().min_by_key(|node| rank(&name(*node), address)).expect("a node")
 }
 
 fn uplinks(ports: &BTreeMap<u32, String>) -> Vec<Uplink> {
