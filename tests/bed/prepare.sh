@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a Debian machine ready for the test bed: installs the packages it needs that are missing, checks the Go toolchain, builds the
-# Go programs. Run as root; does nothing on a machine that is ready.
+# Makes a Debian machine ready for the test bed: installs the packages it needs that are missing, unpacks the routers that tests peer with, checks the
+# Go toolchain, builds the Go programs. Run as root; does nothing on a machine that is ready.
 #
 #   prepare.sh        all that a bed needs
 #   prepare.sh e2e    and Kubernetes' own end-to-end suite
@@ -41,4 +41,5 @@ fi
 [ "$(id -u)" = 0 ] || fail "a bed makes namespaces and mounts: run it as root"
 unshare --net --pid --mount --fork true || fail "this machine does not let root make namespaces"
 
+"$here/routers.sh" >/dev/null
 exec "$here/controlplane/build.sh" "$@"

@@ -32,6 +32,14 @@ pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100);
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 /// The router's IPv6 address on the nodes' segment.
 pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x254);
+/// A second router between the same two networks, if a test asks for it.
+pub const ROUTER_2: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 253);
+/// IPv6 address of the second router on the nodes' segment.
+pub const ROUTER_2_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x253);
+/// A router behind the router, two hops from the nodes, if a test asks for it.
+pub const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+/// IPv6 address of the router behind the router.
+pub const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 9);
 /// The client behind the router.
 pub const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 /// IPv6 address of the client behind the router.
@@ -40,6 +48,8 @@ pub const REMOTE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 7
 pub const E2E: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 8);
 /// Prefixes of which a test may take load balancer addresses.
 pub const LB_RANGES: [&str; 2] = ["10.77.100.0/24", "fd77::100:0/112"];
+/// Prefixes of which a test may take load balancer addresses that lie on no segment: only a route leads there.
+pub const ROUTED_RANGES: [&str; 2] = ["192.0.2.0/24", "2001:db8:2::/64"];
 /// Service cluster IPs.
 pub const SERVICE_RANGES: &str = "10.96.0.0/16,fd00:10:96::/112";
 /// Cluster IP of the `kubernetes` Service.

@@ -18,8 +18,8 @@ use crate::node::Node;
 use crate::programs::Programs;
 use crate::relay::Relay;
 use crate::segment::Segment;
-use crate::start::Builder;
-use crate::wait;
+use crate::start::{Builder, build_network};
+use crate::{topology, wait};
 
 /// The node agents' table of images, which they read again when it changes.
 pub(crate) const IMAGES: &str = "images.json";
@@ -28,6 +28,13 @@ pub(crate) const IMAGES: &str = "images.json";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) nodes: Vec<NodeAddresses>,
+    /// None in a bare bed.
+    pub(crate) cluster: Option<Access>,
+}
+
+/// How the owner reaches the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Access {
     pub(crate) programs: PathBuf,
     /// Port of the relay to the API server on the owner's loopback.
     pub(crate) port: u16,
@@ -46,7 +53,7 @@ pub struct Bed {
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) _neighbours: Option<Neighbours>,
-    pub(crate) _relay: Relay,
+    pub(crate) _relay: Option<Relay>,
     pub(crate) _life: Life,
 }
 
@@ -95,6 +102,7 @@ impl Bed {
 
     /// A client of the API server, a cluster administrator. Make one per runtime: it dies with the runtime that made it.
     pub async fn client(&self) -> Result<kube::Client> {
+        ensure!(self.has_cluster(), "the bed {} is bare: it has no cluster", self.name());
         let path = self.kubeconfig();
         let kubeconfig = kube::config::Kubeconfig::read_from(&path)
             .with_context(|| format!("reading {}", path.display()))?;
@@ -103,9 +111,17 @@ impl Bed {
         kube::Client::try_from(config).context("making a client")
     }
 
+    /// Whether there is a cluster; a bare bed has none.
+    pub fn has_cluster(&self) -> bool {
+        self.description.cluster.is_some()
+    }
+
     /// `kubectl` with these arguments; the caller adds what else it needs and runs it.
     pub fn kubectl_command(&self, arguments: &[&str]) -> Result<Command> {
-        let programs = Programs::open(self.description.programs.clone())?;
+        let cluster = self.description.cluster.as_ref();
+        let cluster =
+            cluster.with_context(|| format!("the bed {} is bare: it has no cluster", self.name()))?;
+        let programs = Programs::open(cluster.programs.clone())?;
         let mut command = Command::new(programs.path("kubernetes")?);
         command.arg("kubectl").args(arguments).env("KUBECONFIG", self.kubeconfig());
         Ok(command)
@@ -163,7 +179,7 @@ impl Bed {
         let fits = !name.is_empty() && !name.contains('/') && path.exists();
         ensure!(
             fits,
-            "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e and one per node"
+            "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e, one per node, and router2 and far once a router was started there"
         );
         Ok(Namespace { init: self.init.clone(), name: name.to_owned() })
     }
@@ -185,6 +201,29 @@ impl Bed {
     /// The router.
     pub fn router_ns(&self) -> Namespace {
         self.own_namespace("router")
+    }
+
+    /// A second router between the nodes' segment and the clients behind the first one; made when first asked for.
+    pub fn second_router_ns(&self) -> Result<Namespace> {
+        self.namespace_on_demand(topology::SECOND_ROUTER, topology::second_router)
+    }
+
+    /// A router two hops from the nodes, behind the first one; made when first asked for.
+    pub fn far_router_ns(&self) -> Result<Namespace> {
+        self.namespace_on_demand(topology::FAR_ROUTER, topology::far_router)
+    }
+
+    fn namespace_on_demand(&self, name: &str, script: fn() -> String) -> Result<Namespace> {
+        if !self.init.path(&format!("/run/netns/{name}")).exists() {
+            build_network(&self.init, name, script())?;
+        }
+        Ok(self.own_namespace(name))
+    }
+
+    /// Puts a link of its own between two namespaces, without addresses but link-local ones; returns the names of the NICs at its ends.
+    pub fn cable(&self, left: &Namespace, right: &Namespace) -> Result<(String, String)> {
+        build_network(&self.init, "cable", topology::cable(left.name(), right.name()))?;
+        Ok(topology::cable_ends(left.name(), right.name()))
     }
 
     /// Where the upstream suite runs.

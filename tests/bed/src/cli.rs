@@ -1,5 +1,7 @@
 //! The command line of `bed`.
 
+mod router;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -69,6 +71,9 @@ enum Action {
     Restart { daemon: String },
     /// Print the log of a daemon, or the ends of all logs.
     Logs { daemon: Option<String> },
+    /// Start, look at and talk to BGP routers: FRR, BIRD, GoBGP, exabgp.
+    #[command(subcommand)]
+    Router(router::Action),
     /// Run upstream's e2e specs against the bed.
     E2e(E2eArguments),
     /// Own a bed until told to end (what `up` leaves running).
@@ -93,6 +98,9 @@ struct UpArguments {
     /// Nodes and Pods without IPv6 addresses, as upstream's suite wants them for Services with one family.
     #[arg(long)]
     ipv4_only: bool,
+    /// Only the network: namespaces, links and routers, no cluster.
+    #[arg(long, conflicts_with_all = ["hollow", "images", "ipv4_only"])]
+    bare: bool,
     /// Stay in the foreground and own the bed: it ends with this command.
     #[arg(long)]
     foreground: bool,
@@ -162,6 +170,7 @@ pub fn run() -> Result<ExitCode> {
         }
         Action::Logs { daemon: Some(daemon) } => logs(&Bed::attach(&name)?, &daemon)?,
         Action::Logs { daemon: None } => print!("{}", Bed::attach(&name)?.log_tails(20)),
+        Action::Router(action) => router::run(&Bed::attach(&name)?, action)?,
         Action::E2e(arguments) => return e2e(&name, &arguments),
     }
     Ok(ExitCode::SUCCESS)
@@ -172,9 +181,14 @@ fn up(name: &str, arguments: UpArguments) -> Result<()> {
     let program = std::env::current_exe().context("finding this program")?;
     let mut command = Command::new(program);
     command.args(["--name", name, "serve", "--nodes", &arguments.nodes.to_string()]);
-    command.args(["--hollow", &arguments.hollow.to_string()]);
+    if arguments.hollow > 0 {
+        command.args(["--hollow", &arguments.hollow.to_string()]);
+    }
     if arguments.ipv4_only {
         command.arg("--ipv4-only");
+    }
+    if arguments.bare {
+        command.arg("--bare");
     }
     command.args(["--addresses", &arguments.addresses.to_string()]);
     if let Some(images) = &arguments.images {
@@ -197,7 +211,9 @@ fn up(name: &str, arguments: UpArguments) -> Result<()> {
     }
     let bed = Bed::attach(name)?;
     eprintln!("the bed {name} is up: {} nodes, {:.1} s", bed.nodes().len(), start.elapsed().as_secs_f64());
-    println!("export KUBECONFIG={}", bed.kubeconfig().display());
+    if bed.has_cluster() {
+        println!("export KUBECONFIG={}", bed.kubeconfig().display());
+    }
     Ok(())
 }
 
@@ -217,7 +233,8 @@ fn serve(name: &str, arguments: UpArguments) -> Result<()> {
             .name(name)
             .nodes(arguments.nodes)
             .hollow(arguments.hollow)
-            .ipv4_only(arguments.ipv4_only);
+            .ipv4_only(arguments.ipv4_only)
+            .bare(arguments.bare);
         builder = builder.addresses(arguments.addresses);
         for image in images {
             builder = builder.image(image);
@@ -227,8 +244,10 @@ fn serve(name: &str, arguments: UpArguments) -> Result<()> {
             _ = terminate.recv() => bail!("told to end before the bed was up"),
             _ = interrupt.recv() => bail!("interrupted before the bed was up"),
         };
-        if arguments.foreground {
+        if arguments.foreground && bed.has_cluster() {
             println!("export KUBECONFIG={}", bed.kubeconfig().display());
+        } else if arguments.foreground {
+            println!("{UP}");
         } else {
             println!("{UP}");
             std::io::stdout().flush()?;
@@ -286,7 +305,10 @@ fn status(name: &str) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let bed = Bed::attach(name)?;
-    println!("\nkubeconfig {}", bed.kubeconfig().display());
+    println!();
+    if bed.has_cluster() {
+        println!("kubeconfig {}", bed.kubeconfig().display());
+    }
     for node in bed.nodes() {
         let addresses = node.addresses();
         println!("{:<8} {:<12} {:<10} {}", node.name(), addresses.v4, addresses.v6, addresses.mac);

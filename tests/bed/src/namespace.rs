@@ -45,7 +45,7 @@ impl Response {
 }
 
 impl Namespace {
-    /// Its name: `cp`, `lan`, `client`, `router`, `remote`, `e2e` or `node<i>`.
+    /// Its name: `cp`, `lan`, `client`, `router`, `remote`, `e2e`, `node<i>`, `router2` or `far`.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -99,9 +100,24 @@ impl Programs {
     }
 }
 
-/// Runs the module's build script; its last line says where the programs are.
+/// The folder of the routing daemons, downloaded if they are not there yet: seconds the first time. They are looked at once per process.
+pub fn ensure_routers() -> Result<PathBuf> {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(folder) = FOLDER.get() {
+        return Ok(folder.clone());
+    }
+    let folder = run("routers.sh", &[])?;
+    Ok(FOLDER.get_or_init(|| folder).clone())
+}
+
+/// Runs the module's build script.
 fn build(arguments: &[&str]) -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane/build.sh");
+    run("controlplane/build.sh", arguments)
+}
+
+/// Runs a script beside this crate; its last line says where the programs are.
+fn run(script: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
     let output = Command::new(&script)
         .args(arguments)
         .stdin(Stdio::null())
@@ -112,5 +128,5 @@ fn build(arguments: &[&str]) -> Result<PathBuf> {
     ensure!(output.status.success(), "{} failed: {text}", script.display());
     let directory = text.lines().last().unwrap_or_default().trim();
     fs::canonicalize(directory)
-        .with_context(|| format!("{} said it built into {directory:?}", script.display()))
+        .with_context(|| format!("{} said that they are in {directory:?}", script.display()))
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node as NodeObject, ServiceAccount};
 use kube::api::{Api, ListParams};
 
 use crate::addresses::{self, MAX_NODES, NodeAddresses};
-use crate::bed::{Bed, Description, IMAGES, Own};
+use crate::bed::{Access, Bed, Description, IMAGES, Own};
 use crate::controlplane::Cluster;
 use crate::daemon::Daemon;
 use crate::image::Image;
@@ -34,11 +34,20 @@ pub struct Builder {
     images: Vec<Image>,
     addresses: usize,
     ipv4_only: bool,
+    bare: bool,
 }
 
 impl Default for Builder {
     fn default() -> Builder {
-        Builder { name: None, nodes: 3, hollow: 0, images: Vec::new(), addresses: 0, ipv4_only: false }
+        Builder {
+            name: None,
+            nodes: 3,
+            hollow: 0,
+            images: Vec::new(),
+            addresses: 0,
+            ipv4_only: false,
+            bare: false,
+        }
     }
 }
 
@@ -81,11 +90,24 @@ impl Builder {
         self
     }
 
+    /// Only the network: nodes are namespaces with nothing in them, and there is no cluster. Starts in well under a second, and needs no Go.
+    pub fn bare(mut self, bare: bool) -> Builder {
+        self.bare = bare;
+        self
+    }
+
     /// Starts the bed: returns when all its nodes are Ready (hollow ones: are there) and Pods can be made.
     pub async fn start(self) -> Result<Bed> {
         programs::check_host()?;
         ensure!(self.nodes <= MAX_NODES, "a bed has at most {MAX_NODES} nodes; more can be hollow ones");
-        let programs = tokio::task::spawn_blocking(Programs::ensure).await.context("building programs")??;
+        ensure!(
+            !self.bare || self.hollow == 0 && self.images.is_empty(),
+            "a bare bed has neither Node objects nor Pods"
+        );
+        let programs = match self.bare {
+            true => None,
+            false => Some(tokio::task::spawn_blocking(Programs::ensure).await.context("building programs")??),
+        };
         let name = self.name.clone().unwrap_or_else(|| {
             static COUNT: AtomicU32 = AtomicU32::new(1);
             format!("bed-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
@@ -93,18 +115,23 @@ impl Builder {
         let neighbours = Neighbours::make_room(self.addresses)?;
         let (init, life) = Init::start(&name)?;
         let nodes: Vec<NodeAddresses> = (1..=self.nodes).map(NodeAddresses::of).collect();
-        build_network(&init, &nodes)?;
+        build_network(&init, "network", topology::script(&nodes))?;
         let cp = Namespace { init: init.clone(), name: "cp".to_owned() };
         let api = SocketAddr::from((addresses::CONTROL_PLANE, addresses::API_PORT));
-        let relay = Relay::start(&cp, api)?;
-        let description =
-            Description { nodes, programs: programs.directory().to_owned(), port: relay.port() };
+        let relay = programs.as_ref().map(|_| Relay::start(&cp, api)).transpose()?;
+        let access = |(programs, relay): (&Programs, &Relay)| Access {
+            programs: programs.directory().to_owned(),
+            port: relay.port(),
+        };
+        let cluster = programs.as_ref().zip(relay.as_ref()).map(access);
+        let description = Description { nodes, cluster };
         init.write("bed.json", serde_json::to_vec_pretty(&description)?)?;
         let bed = Bed {
             init,
             description,
             life: Some(Own { _neighbours: neighbours, _relay: relay, _life: life }),
         };
+        let Some(programs) = programs else { return Ok(bed) };
         bed.write_credentials()?;
         bed.write_images(&self.images, &programs)?;
         if let Err(error) = bed.start_cluster(&programs, self.hollow, self.ipv4_only).await {
@@ -114,15 +141,16 @@ impl Builder {
     }
 }
 
-fn build_network(init: &Init, nodes: &[NodeAddresses]) -> Result<()> {
-    let file = init.write("network.sh", topology::script(nodes))?;
+/// Runs a script of [`topology`] in the bed.
+pub(crate) fn build_network(init: &Init, name: &str, script: String) -> Result<()> {
+    let file = init.write(&format!("{name}.sh"), script)?;
     let output = init
         .command(None)
         .args(["sh", &file])
         .stdin(Stdio::null())
         .output()
-        .context("building the network")?;
-    ensure!(output.status.success(), "building the network: {}", String::from_utf8_lossy(&output.stderr));
+        .with_context(|| format!("building the {name}"))?;
+    ensure!(output.status.success(), "building the {name}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
@@ -155,7 +183,8 @@ impl Bed {
             init.write(&format!("pki/{}.key", node.name), identity.key)?;
         }
         let inside = format!("https://{}:{}", addresses::CONTROL_PLANE, addresses::API_PORT);
-        let outside = format!("https://127.0.0.1:{}", self.description.port);
+        let cluster = self.description.cluster.as_ref().context("a bare bed has no credentials")?;
+        let outside = format!("https://127.0.0.1:{}", cluster.port);
         let masters = Some("system:masters");
         for (file, url, user, group) in [
             ("kube-controller-manager", &inside, "system:kube-controller-manager", None),

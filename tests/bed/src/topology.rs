@@ -23,6 +23,14 @@ struct Script {
 }
 
 impl Script {
+    fn new() -> Script {
+        Script {
+            text: "set -e\nnet() { ns=$1; shift; nsenter --net=/run/netns/$ns sh -c \
+                   'for s; do echo ${s#*=} >/proc/sys/${s%%=*}; done' sh \"$@\"; }\n"
+                .to_owned(),
+        }
+    }
+
     fn namespace(&mut self, name: &str, forwards: bool) {
         let forwarding = if forwards { FORWARDING } else { "" };
         let _ = writeln!(self.text, "ip netns add {name}\nnet {name} {SYSCTLS} {forwarding}");
@@ -66,11 +74,7 @@ pub fn node_nic(node: &NodeAddresses, all: &[NodeAddresses]) -> (String, String)
 
 /// The whole network for these nodes.
 pub fn script(nodes: &[NodeAddresses]) -> String {
-    let mut script = Script {
-        text: "set -e\nnet() { ns=$1; shift; nsenter --net=/run/netns/$ns sh -c \
-               'for s; do echo ${s#*=} >/proc/sys/${s%%=*}; done' sh \"$@\"; }\n"
-            .to_owned(),
-    };
+    let mut script = Script::new();
     for (name, forwards) in [
         ("lan", false),
         ("cp", false),
@@ -175,6 +179,87 @@ pub fn script(nodes: &[NodeAddresses]) -> String {
     script.text
 }
 
+/// Name of the second router's namespace.
+pub const SECOND_ROUTER: &str = "router2";
+/// Name of the namespace of the router behind the router.
+pub const FAR_ROUTER: &str = "far";
+
+/// A second router: on the nodes' segment and on the clients' network as the first one is. Nobody's default route leads to it.
+pub fn second_router() -> String {
+    let mut script = Script::new();
+    script.namespace(SECOND_ROUTER, true);
+    script.ip(
+        "lan",
+        &format!(
+            "link add {SECOND_ROUTER} type veth peer name eth0 address 02:77:00:00:01:04 netns {SECOND_ROUTER}
+             link set {SECOND_ROUTER} master br0 up"
+        ),
+    );
+    script.ip(
+        "router",
+        &format!(
+            "link add {SECOND_ROUTER} type veth peer name wan address 02:77:00:00:02:03 netns {SECOND_ROUTER}
+             link set {SECOND_ROUTER} master wan up"
+        ),
+    );
+    script.ip(
+        SECOND_ROUTER,
+        &format!(
+            "link set eth0 up
+             addr add {ROUTER_2}/16 brd + dev eth0
+             addr add {ROUTER_2_V6}/64 dev eth0 nodad
+             link set wan up
+             addr add 198.51.100.3/24 brd + dev wan
+             addr add 2001:db8:51::3/64 dev wan nodad"
+        ),
+    );
+    script.text
+}
+
+/// A router among the clients behind the router: it reaches the nodes, and they it, in two hops.
+pub fn far_router() -> String {
+    let mut script = Script::new();
+    script.namespace(FAR_ROUTER, true);
+    script.ip(
+        "router",
+        &format!(
+            "link add {FAR_ROUTER} type veth peer name eth0 address 02:77:00:00:02:09 netns {FAR_ROUTER}
+             link set {FAR_ROUTER} master wan up"
+        ),
+    );
+    script.ip(
+        FAR_ROUTER,
+        &format!(
+            "link set eth0 up
+             addr add {FAR}/24 brd + dev eth0
+             addr add {FAR_V6}/64 dev eth0 nodad
+             route add default via 198.51.100.1
+             route add default via 2001:db8:51::1"
+        ),
+    );
+    script.text
+}
+
+/// The names of the NICs at the ends of a [`cable`].
+pub fn cable_ends(left: &str, right: &str) -> (String, String) {
+    (format!("to-{right}"), format!("to-{left}"))
+}
+
+/// A link of their own between two namespaces, with no addresses but link-local ones: what unnumbered BGP runs over.
+pub fn cable(left: &str, right: &str) -> String {
+    let (at_left, at_right) = cable_ends(left, right);
+    let mut script = Script::new();
+    script.ip(
+        left,
+        &format!(
+            "link add {at_left} type veth peer name {at_right} netns {right}
+             link set {at_left} up"
+        ),
+    );
+    script.ip(right, &format!("link set {at_right} up"));
+    script.text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +276,8 @@ mod tests {
     #[test]
     fn no_link_is_made_outside_of_a_namespace() {
         let nodes: Vec<NodeAddresses> = (1..=2).map(NodeAddresses::of).collect();
-        for line in script(&nodes).lines().filter(|line| line.starts_with("ip ")) {
+        let all = [script(&nodes), second_router(), far_router(), cable("router", "node1")].concat();
+        for line in all.lines().filter(|line| line.starts_with("ip ")) {
             assert!(line.starts_with("ip -n ") || line.starts_with("ip netns add "), "{line}");
         }
     }

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use causeway_bed::init::Init;
-use causeway_bed::{Bed, process};
+use causeway_bed::router::{Kind, RouterConfig};
+use causeway_bed::{Bed, Router, addresses, process};
 use serde_json::json;
 
 use crate::common::{CONNECT, Echo, SOON, node_port};
@@ -139,6 +141,35 @@ async fn nothing_is_left_when_the_owner_is_killed() -> Result<()> {
     .await?;
     ensure!(Init::find(&name)?.is_none(), "its name is still taken");
     ensure!(host()? == before, "the host changed: {before:?} became {:?}", host()?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn routers_end_with_their_bed_and_leave_nothing_on_the_machine() -> Result<()> {
+    // FRR's and others' own places, should they not be ours alone.
+    let places = ["/run/frr", "/var/tmp/frr", "/run/bird", "/run/exabgp", "/etc/frr"];
+    let there = || places.map(|place| Path::new(place).exists());
+    let before = (host()?, there());
+    let bed = Bed::builder().bare(true).start().await?;
+    let config = RouterConfig::top_of_rack(64512);
+    let routers = [
+        Router::start(&bed.router_ns(), Kind::Frr, config.clone()).await?,
+        Router::start(&bed.second_router_ns()?, Kind::Bird, config.clone()).await?,
+        Router::start(&bed.far_router_ns()?, Kind::Gobgp, RouterConfig::new(64513, addresses::FAR)).await?,
+        Router::start(&bed.node(1)?.namespace(), Kind::Exabgp, RouterConfig::new(64514, addresses::FAR))
+            .await?,
+    ];
+    ensure!((host()?, there()) == before, "a running router shows on the host");
+    let traces = Traces::of(bed.init())?;
+    for router in &routers {
+        for daemon in router.daemons() {
+            ensure!(traces.pids.contains(&daemon.pid()?), "{} is not the bed's", daemon.name());
+        }
+    }
+    bed.down()?;
+    let left = traces.left()?;
+    ensure!(left.is_empty(), "left after down: {left:?}");
+    ensure!((host()?, there()) == before, "the host changed: {before:?}");
     Ok(())
 }
 

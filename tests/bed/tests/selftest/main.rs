@@ -6,3 +6,4 @@ mod common;
 mod dataplane;
 mod faults;
 mod lifetime;
+mod routers;
