@@ -15,6 +15,7 @@
 //! Runs well on a current-thread runtime: then a frame is answered by the thread that the kernel woke.
 
 pub mod announced;
+pub mod bfd;
 pub mod config;
 pub mod fitness;
 mod groups;

@@ -59,6 +59,7 @@ fn mutate(octets: &mut Vec<u8>, others: &[(PathBuf, Vec<u8>)], dice: &mut Jitter
 #[case("arp", targets::arp)]
 #[case("ndp", targets::ndp)]
 #[case("heartbeat", targets::heartbeat)]
+#[case("bfd", targets::bfd)]
 fn nothing_that_comes_from_the_network_breaks_it(#[case] target: &str, #[case] run: fn(&[u8])) {
     let seeds = corpus(target);
     for (_, octets) in &seeds {
@@ -154,12 +155,24 @@ fn seeds_are_what_is_said() {
         })
         .collect();
     assert!(beats.iter().any(|(_, octets)| octets.len() > 100), "one carries the statement");
+    let packets = [
+        ("up", targets::control(0xc0, true).to_vec()),
+        ("poll", targets::control(0xe0, true).to_vec()),
+        ("final", targets::control(0xd0, true).to_vec()),
+        ("down", targets::control(0x40, false).to_vec()),
+        ("admin-down", targets::control(0x00, false).to_vec()),
+        ("init", targets::control(0x80, true).to_vec()),
+        ("demand", targets::control(0xc2, true).to_vec()),
+        ("authenticated", [targets::control(0xc4, true).to_vec(), vec![1, 4, 1, 0]].concat()),
+        ("echo", targets::up().1),
+    ];
     let frames = |target: &'static str, frames: Vec<(&'static str, causeway_speaker::l2::Frame)>| {
         frames.into_iter().map(move |(name, frame)| (target, name.to_owned(), frame.as_slice().to_vec()))
     };
     let all = frames("arp", arps.to_vec())
         .chain(frames("ndp", ndps.to_vec()))
-        .chain(beats.into_iter().map(|(name, octets)| ("heartbeat", name, octets)));
+        .chain(beats.into_iter().map(|(name, octets)| ("heartbeat", name, octets)))
+        .chain(packets.into_iter().map(|(name, octets)| ("bfd", name.to_owned(), octets)));
     for (target, name, octets) in all {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target).join(&name);
         if std::env::var_os("WRITE_SEEDS").is_some() {

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_metal::bgp::BfdSettings;
+use causeway_speaker::bfd::{
+    self, Arrival, Discarded, Hops, Output, Packet, Path, Paths, Session, Start, State,
+};
 use causeway_speaker::l2::{
     Frame, Kin, MacAddr, Outcome, Probing, Segment, Timing, Verdict, arp as arp_packets, ndp as ndp_packets,
 };
@@ -158,4 +163,105 @@ pub fn heartbeat(datagram: &[u8]) {
     let fleet = speaker.fleet();
     assert!(fleet.statements.keys().all(|node| node == "n1" || node == "n2"));
     assert!(speaker.next_deadline().is_some());
+}
+
+/// What the session under attack calls itself.
+pub const DISCRIMINATOR: NonZeroU32 = NonZeroU32::new(0x0102_0304).expect("not 0");
+/// The address of its neighbour, as the fuzzer has it.
+pub const NEIGHBOR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The numbers of the first packet that leads to Up, and of the second.
+pub const HANDSHAKE: [u8; 2] = [0x40, 0x80];
+
+/// A control packet of the neighbour. Its discriminator is a guess that came true where `known` is set.
+pub fn control(flags: u8, known: bool) -> [u8; 24] {
+    let mut octets = [0; 24];
+    octets[..4].copy_from_slice(&[0x20, flags, 3, 24]);
+    octets[4..8].copy_from_slice(&[9, 9, 9, 9]);
+    if known {
+        octets[8..12].copy_from_slice(&DISCRIMINATOR.get().to_be_bytes());
+    }
+    for at in [12, 16, 20] {
+        octets[at..at + 4].copy_from_slice(&50_000u32.to_be_bytes());
+    }
+    octets
+}
+
+/// A session after the handshake with its neighbour, and one of its echo packets.
+pub fn up() -> (Session, Vec<u8>) {
+    let millis = Duration::from_millis;
+    let settings = BfdSettings {
+        receive: millis(50),
+        transmit: millis(50),
+        echo: Some(millis(50)),
+        ..BfdSettings::default()
+    };
+    let start =
+        Start { settings, discriminator: DISCRIMINATOR, multihop: false, loops: true, cookie: 5, seed: 1 };
+    let mut session = Session::new(start, Moment::default());
+    for flags in HANDSHAKE {
+        let packet = Packet::parse(&control(flags, true)).expect("sound");
+        session.handle(bfd::Input::Packet(&packet), Moment::default());
+    }
+    assert_eq!(session.state(), State::Up);
+    let outputs = session.handle(bfd::Input::Tick, Moment::default());
+    let echo = outputs.iter().find_map(|output| match output {
+        Output::SendEcho(octets) => Some(octets.to_vec()),
+        _ => None,
+    });
+    (session, echo.expect("one is due"))
+}
+
+/// A datagram on one of BFD's ports: as one session takes it that is Down, and one that is Up.
+pub fn bfd(datagram: &[u8]) {
+    let now = Moment::after_origin(Duration::from_millis(10));
+    let arrival = Arrival { from: NEIGHBOR.into(), to: V4.into(), interface: 1, ttl: 255, multihop: false };
+    let mut paths = Paths::default();
+    let path = Path { remote: NEIGHBOR.into(), local: None, interface: None, hops: Hops::One };
+    paths.insert(DISCRIMINATOR, path, ());
+    let parsed = Packet::parse(datagram);
+    if let Ok(packet) = &parsed {
+        assert_eq!(Packet::parse(&packet.encode()).as_ref(), Ok(packet));
+        let selected = paths.select(packet, &arrival);
+        assert!(!matches!(selected, Err(Discarded::UnknownNeighbor | Discarded::TimeToLive)));
+        assert!(paths.select(packet, &Arrival { ttl: 254, ..arrival }).is_err());
+        let stranger = Arrival { from: WANTED_V4.into(), ..arrival };
+        assert!(paths.select(packet, &stranger).is_err());
+    }
+    let (session, echo) = up();
+    for (mut session, before) in [(session, State::Up), (down(), State::Down)] {
+        if let Ok(packet) = &parsed {
+            let outputs = session.handle(bfd::Input::Packet(packet), now);
+            let sends = outputs.iter().filter(|output| matches!(output, Output::Send(_))).count();
+            assert!(sends <= 1, "no amplifier: {outputs:?}");
+            let expected = match (before, packet.state) {
+                (State::Up, State::AdminDown | State::Down) => State::Down,
+                (State::Up, _) | (State::Down, State::Init) => State::Up,
+                (_, State::Down) => State::Init,
+                _ => State::Down,
+            };
+            assert_eq!(session.state(), expected);
+        }
+        let returned = session.handle(bfd::Input::Echo(datagram), now);
+        assert!(returned.contains(&Output::Discarded(Discarded::Echo)) || datagram == echo);
+        // Whatever was said: time goes on.
+        for _ in 0..10 {
+            let Some(deadline) = session.next_deadline() else { break };
+            session.handle(bfd::Input::Tick, deadline.max(now));
+            assert!(session.next_deadline().is_none_or(|next| next > deadline));
+        }
+    }
+}
+
+fn down() -> Session {
+    let start = Start {
+        settings: BfdSettings::default(),
+        discriminator: DISCRIMINATOR,
+        multihop: false,
+        loops: false,
+        cookie: 5,
+        seed: 1,
+    };
+    let mut session = Session::new(start, Moment::default());
+    session.handle(bfd::Input::Tick, Moment::default());
+    session
 }
