@@ -17,13 +17,19 @@ pub enum Traffic {
     NeighborDiscovery,
 }
 
+/// Internet Protocol, version 4.
+pub(crate) const ETH_P_IP: u16 = 0x0800;
 const ETH_P_ARP: u16 = 0x0806;
 const ETH_P_IPV6: u16 = 0x86dd;
 
 // Instruction codes of classic BPF, composed as in linux/bpf_common.h.
+const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const LOAD_HALF: u16 = 0x28; // BPF_LD | BPF_H | BPF_ABS
 const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
 const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_EQUAL_X: u16 = 0x1d; // BPF_JMP | BPF_JEQ | BPF_X
+const JUMP_SET: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const TO_X: u16 = 0x07; // BPF_MISC | BPF_TAX
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 const ACCEPT_WHOLE: u32 = u32::MAX;
@@ -72,4 +78,26 @@ impl Traffic {
         program.push(SockFilter::new(RETURN, 0, 0, DROP));
         program
     }
+}
+
+/// For packets that start with an IPv4 header: UDP to this port, from and to the same address.
+pub(crate) fn looped_program(port: u16) -> [SockFilter; 14] {
+    // Jump distances count from the next instruction; the last one drops.
+    [
+        (LOAD_BYTE, 0, 0, 0),
+        (JUMP_EQUAL, 0, 11, 0x45), // version 4, header without options
+        (LOAD_BYTE, 0, 0, 9),
+        (JUMP_EQUAL, 0, 9, 17), // UDP
+        (LOAD_HALF, 0, 0, 6),
+        (JUMP_SET, 7, 0, 0x3fff), // a fragment: "more" or an offset
+        (LOAD_HALF, 0, 0, 22),
+        (JUMP_EQUAL, 0, 5, u32::from(port)), // destination port
+        (LOAD_WORD, 0, 0, 12),               // source
+        (TO_X, 0, 0, 0),
+        (LOAD_WORD, 0, 0, 16), // destination
+        (JUMP_EQUAL_X, 0, 1, 0),
+        (RETURN, 0, 0, ACCEPT_WHOLE),
+        (RETURN, 0, 0, DROP),
+    ]
+    .map(|(code, if_true, if_false, value)| SockFilter::new(code, if_true, if_false, value))
 }

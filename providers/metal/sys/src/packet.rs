@@ -9,6 +9,9 @@ use tokio::io::unix::AsyncFd;
 
 use crate::filter::Traffic;
 
+/// Octets of an Ethernet address.
+pub(crate) const ETHERNET_ADDRESS: usize = 6;
+
 /// To whom the link layer addressed a packet, as the kernel saw it on receipt (`sll_pkttype`, packet(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Addressed {
@@ -32,6 +35,8 @@ pub struct Received {
     pub length: usize,
     /// To whom it was addressed.
     pub addressed: Addressed,
+    /// Index of the interface by which it came.
+    pub interface: u32,
 }
 
 /// A raw (`SOCK_RAW`, so with link-layer header) packet socket bound to one interface and one kind of traffic.
@@ -58,7 +63,7 @@ impl PacketSocket {
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)?;
         socket.attach_filter(&traffic.program())?;
         ignore_outgoing(&socket)?;
-        socket.bind(&link_address(interface, traffic.ethertype())?)?;
+        socket.bind(&link_address(interface, traffic.ethertype(), None)?)?;
         // SAFETY: `Socket` owns its descriptor, which is open (it was just created), and always reports the same one; it is moved
         // into the `AsyncFd` and only lent out by shared reference, so nothing can close it before the `AsyncFd` goes.
         let registered = unsafe { AsyncFd::register(socket) };
@@ -148,7 +153,7 @@ impl PacketSocket {
 
 /// Asks the kernel (4.20 or later) not to report what this machine sends. Without that the answers of all other
 /// programs would wake us.
-fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
+pub(crate) fn ignore_outgoing(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     set_option(socket, libc::PACKET_IGNORE_OUTGOING, &on)
 }
@@ -168,13 +173,17 @@ fn set_option<T>(socket: &Socket, option: libc::c_int, value: &T) -> io::Result<
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn index_of(interface: u32) -> io::Result<libc::c_int> {
+pub(crate) fn index_of(interface: u32) -> io::Result<libc::c_int> {
     libc::c_int::try_from(interface)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "interface index out of range"))
 }
 
-/// The address to bind to: this interface, this Ethernet type.
-fn link_address(interface: u32, ethertype: u16) -> io::Result<SockAddr> {
+/// The address to bind to, or with a station to send to: this interface (0: any), this Ethernet type.
+pub(crate) fn link_address(
+    interface: u32,
+    ethertype: u16,
+    station: Option<[u8; ETHERNET_ADDRESS]>,
+) -> io::Result<SockAddr> {
     let index = index_of(interface)?;
     // SAFETY: the storage is as large as any socket address and zeroed, which is a valid `sockaddr_ll`; the length given back is that
     // of the structure written, and the family field says AF_PACKET.
@@ -184,6 +193,10 @@ fn link_address(interface: u32, ethertype: u16) -> io::Result<SockAddr> {
             (*link).sll_family = libc::AF_PACKET as libc::sa_family_t;
             (*link).sll_protocol = ethertype.to_be();
             (*link).sll_ifindex = index;
+            if let Some(station) = station {
+                (*link).sll_halen = ETHERNET_ADDRESS as libc::c_uchar;
+                (&mut (*link).sll_addr)[..ETHERNET_ADDRESS].copy_from_slice(&station);
+            }
             *length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
             Ok(())
         })?
@@ -191,7 +204,7 @@ fn link_address(interface: u32, ethertype: u16) -> io::Result<SockAddr> {
     Ok(address)
 }
 
-fn receive_from(descriptor: RawFd, buffer: &mut [u8]) -> io::Result<Received> {
+pub(crate) fn receive_from(descriptor: RawFd, buffer: &mut [u8]) -> io::Result<Received> {
     let mut from = MaybeUninit::<libc::sockaddr_ll>::zeroed();
     let mut from_length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: `buffer` and `from` are writable for the lengths given, and the kernel keeps no pointer to them.
@@ -215,5 +228,6 @@ fn receive_from(descriptor: RawFd, buffer: &mut [u8]) -> io::Result<Received> {
         libc::PACKET_OUTGOING => Addressed::Outgoing,
         _ => Addressed::OtherHost,
     };
-    Ok(Received { length, addressed })
+    let interface = u32::try_from(from.sll_ifindex).unwrap_or(0);
+    Ok(Received { length, addressed, interface })
 }
