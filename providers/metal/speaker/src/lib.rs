@@ -16,6 +16,7 @@
 
 pub mod announced;
 pub mod bfd;
+pub mod bfd_run;
 pub mod config;
 pub mod fitness;
 mod groups;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::bfd_run::BfdMetrics;
 use crate::l2::DropReason;
 use crate::membership::{Ignored, Liveness};
 
@@ -97,6 +98,8 @@ pub struct Metrics {
     pub unfit: Family<ByReason, NamedCount>,
     /// Events that nobody took in time.
     pub events_dropped: Counter,
+    /// BFD.
+    pub bfd: BfdMetrics,
 }
 
 impl Default for Metrics {
@@ -124,6 +127,7 @@ impl Metrics {
             elections: Default::default(),
             unfit: Default::default(),
             events_dropped: Default::default(),
+            bfd: BfdMetrics::new(),
         };
         for reason in DropReason::ALL {
             drop(metrics.frames_dropped.get_or_create(&ByReason { reason: reason.name() }));
@@ -208,6 +212,7 @@ impl Metrics {
             "Events that were not taken in time",
             self.events_dropped.clone(),
         );
+        self.bfd.register(registry);
     }
 
     /// An address is announced no more: its counters go, so that there are never more than there are announced addresses.
