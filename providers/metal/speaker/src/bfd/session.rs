@@ -301,9 +301,12 @@ impl Session {
         };
         if self.poll.received(packet.fin, now) {
             (self.applied_min_tx, self.applied_min_rx) = (self.desired_min_tx, self.required_min_rx);
-            self.farewell = None;
         }
         if self.state == State::AdminDown {
+            // It knows, or was down before.
+            if matches!(packet.state, State::Down | State::AdminDown) {
+                self.farewell = None;
+            }
             return Err(Discarded::AdminDown);
         }
         self.heard = Some(now);
@@ -374,7 +377,7 @@ impl Session {
         }
     }
 
-    /// §6.8.16. The neighbour is told until it answers, and at least as long as it could take us for dead.
+    /// §6.8.16. The neighbour is told until it is down as well, or for as long as it could take us for dead.
     fn stop(&mut self, now: Moment, out: &mut Vec<Output>) {
         if self.state == State::AdminDown {
             return;
@@ -382,11 +385,8 @@ impl Session {
         let known = self.remote.discriminator.is_some();
         let detection = self.transmit_interval() * u32::from(self.settings.multiplier);
         self.enter(State::AdminDown, Diag::ADMIN_DOWN, out);
-        if known {
-            // At least so long that it can be said twice.
-            self.farewell = Some(now + detection.max(SLOW));
-            self.poll.request();
-        }
+        // At least so long that it can be said twice.
+        self.farewell = known.then(|| now + detection.max(SLOW));
     }
 
     fn enter(&mut self, to: State, diag: Diag, out: &mut Vec<Output>) {
