@@ -58,6 +58,8 @@ fn speaker() -> Registry {
 
     let mut registry = Registry::default();
     let metrics = Metrics::new();
+    metrics.bgp.show();
+    metrics.bfd.show();
     let ip = AddressLabel(std::net::Ipv4Addr::UNSPECIFIED.into());
     for family in [&metrics.requests_received, &metrics.responses_sent, &metrics.gratuitous_sent] {
         drop(family.get_or_create(&ByAddress { ip }));

@@ -113,6 +113,11 @@ impl BfdMetrics {
         );
     }
 
+    /// Lets each show although there is no neighbour: for the page about metrics.
+    pub fn show(&self) {
+        drop(self.of(&NeighborLabels { peer: String::new(), vrf: "" }));
+    }
+
     /// The counters of one neighbour, at zero if they are new.
     pub(crate) fn of(&self, labels: &NeighborLabels) -> Counters {
         let counter = |family: &ByNeighbor| family.get_or_create_owned(labels);

@@ -83,6 +83,13 @@ impl BgpMetrics {
         }
     }
 
+    /// Lets each show although there is no peer: for the page about metrics.
+    pub fn show(&self) {
+        for (_, _, counts) in self.all() {
+            drop(counts.get_or_create(&ByPeer { peer: String::new() }));
+        }
+    }
+
     /// Takes over what a session counts.
     pub(super) fn set(&self, peer: &str, session: &Session) {
         let counters = session.counters();
