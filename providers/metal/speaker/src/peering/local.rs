@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::bgp::NextHops;
 use crate::interfaces::Links;
+use crate::l2::MacAddr;
 
 /// Those of the interface that has the address of our end of a connection: that address itself, and of the other family the interface's first.
 /// Without such an interface, the address alone.
@@ -28,14 +29,25 @@ pub fn next_hops(local: IpAddr, links: &Links) -> NextHops {
     hops
 }
 
-/// The interface of this name: its index and its own link-local address, if it has one.
-pub fn interface(name: &str, links: &Links) -> Option<(u32, Option<Ipv6Addr>)> {
+/// An interface that a peer without an address is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port {
+    /// Index.
+    pub index: u32,
+    /// Hardware address.
+    pub mac: Option<MacAddr>,
+    /// Its own link-local address, if it has one.
+    pub link_local: Option<Ipv6Addr>,
+}
+
+/// The interface of this name.
+pub fn port(name: &str, links: &Links) -> Option<Port> {
     let link = links.iter().find(|link| link.name == name)?;
     let link_local = link.addresses.iter().find_map(|network| match network.addr() {
         IpAddr::V6(address) if address.is_unicast_link_local() => Some(address),
         _ => None,
     });
-    Some((link.index, link_local))
+    Some(Port { index: link.index, mac: link.mac, link_local })
 }
 
 #[cfg(test)]
@@ -86,8 +98,9 @@ mod tests {
 
     #[test]
     fn interfaces_by_name() {
-        assert_eq!(interface("eth1", &links()), Some((3, Some("fe80::2".parse().expect("an address")))));
-        assert_eq!(interface("lo", &links()), Some((1, None)));
-        assert_eq!(interface("eth9", &links()), None);
+        let link_local = Some("fe80::2".parse().expect("an address"));
+        assert_eq!(port("eth1", &links()), Some(Port { index: 3, mac: None, link_local }));
+        assert_eq!(port("lo", &links()), Some(Port { index: 1, mac: None, link_local: None }));
+        assert_eq!(port("eth9", &links()), None);
     }
 }

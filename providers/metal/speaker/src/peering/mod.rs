@@ -16,9 +16,11 @@
 //! - **Passwords** are the kernel's business (TCP MD5 signatures, RFC 2385). A wrong one looks like a peer that does not answer.
 //! - **Passive peers** are listened for, on port [`Config::listen_port`]: at their source address if they have one, or else at all addresses of their family. The port is bound
 //!   only while there is a passive peer, since other programs of a node may want it. Connections of peers that are not passive are welcome as well then.
-//! - **Unnumbered peers** (an interface instead of an address) are looked for in the kernel's neighbour table: see [`neighbours`].
+//! - **Unnumbered peers** (an interface instead of an address) are looked for in the kernel's neighbour table: see [`neighbours`]. They are told where this node is
+//!   by router advertisements: see [`advertise`].
 //! - **Next hops** are the addresses of the interface that a connection leaves by: see [`local`]. When they change, routes are told anew.
 
+mod advertise;
 mod local;
 mod metrics;
 mod neighbours;

@@ -2,7 +2,7 @@
 //!
 //! The kernel enters a router's link-local address into its neighbour table, marked as a router, when it hears a router advertisement, whether
 //! or not it takes an address from it (RFC 4861 §6.3.4, §7.3.3); routers that peer in this way advertise on the link (FRR at once and every ten seconds).
-//! Nothing is sent here to find one. Where nobody is marked as a router, the only neighbour of the link is taken: then it is a cable between two.
+//! Where nobody is marked as a router, the only neighbour of the link is taken: then it is a cable between two.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;

@@ -25,14 +25,22 @@ pub(super) struct Peering {
     connections: Vec<Connection>,
     /// Where the peer was when it was looked for last.
     address: Option<SocketAddr>,
+    /// Why nobody is listened for here.
+    problem: Option<String>,
     /// What was logged last, so that a peer that is away for a day is not logged a thousand times.
     logged: Option<String>,
 }
 
 impl Peering {
-    /// Begins to speak with a peer.
-    pub(super) fn begin(name: &str, target: Target, routes: Arc<RibOut>, seed: u64, rim: &mut Rim) -> Self {
-        let session = Session::new(target.settings.clone(), now(), seed);
+    /// Begins to speak with a peer, at that time.
+    pub(super) fn begin(
+        name: &str,
+        target: Target,
+        routes: Arc<RibOut>,
+        (at, seed): (Moment, u64),
+        rim: &mut Rim,
+    ) -> Self {
+        let session = Session::new(target.settings.clone(), at, seed);
         let label = target.label();
         let name = name.to_owned();
         let mut peering = Peering {
@@ -43,6 +51,7 @@ impl Peering {
             routes: Arc::clone(&routes),
             connections: Vec::new(),
             address: None,
+            problem: None,
             logged: None,
         };
         peering.step(Input::Routes(routes), rim);
@@ -266,14 +275,15 @@ impl Peering {
         rim.news = true;
     }
 
-    /// Says why a passive peer cannot connect, where that is this node's fault.
+    /// Says why a passive peer cannot connect, where that is this node's fault, and takes it back when it is over.
     pub(super) fn look_at_listeners(&mut self, rim: &mut Rim) {
-        if let Some(problem) = rim.problem(&self.target)
-            && let Some(status) = rim.statuses.get_mut(&self.name)
+        let problem = rim.problem(&self.target);
+        let before = std::mem::replace(&mut self.problem, problem.clone());
+        if let Some(status) = rim.statuses.get_mut(&self.name).filter(|_| before != problem)
             && status.state != State::Established
-            && status.why.as_ref() != Some(&problem)
+            && (problem.is_some() || status.why == before)
         {
-            status.why = Some(problem);
+            status.why = problem;
             rim.news = true;
         }
     }

@@ -1,6 +1,6 @@
 //! What the sessions of a node share: the network as it is known, listeners, connections that are ending, and where things are told. I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::metrics::BgpMetrics;
 use super::neighbours::{self, Neighbours};
 use super::socket::{Connection, Listener};
 use super::target::Target;
-use super::{PeeringEvent, Statuses, local};
+use super::{PeeringEvent, Statuses, advertise, local};
 use crate::interfaces::Links;
 use crate::moment::Moment;
 use crate::netlink::AbortOnDrop;
@@ -25,6 +25,9 @@ use crate::port::now;
 const LINGER: Duration = Duration::from_secs(1);
 /// How long to wait before a listener that failed is opened again.
 const REOPEN: Duration = Duration::from_secs(5);
+/// How often this node is advertised on links without addresses, as FRR does; and how soon again if that failed.
+const ADVERTISE: Duration = Duration::from_secs(10);
+const ADVERTISE_AGAIN: Duration = Duration::from_secs(1);
 /// Connections accepted in one turn.
 const SHARE: usize = 64;
 
@@ -32,6 +35,8 @@ pub(super) struct Rim {
     pub(super) listen_port: u16,
     pub(super) links: Arc<Links>,
     neighbours: Option<Watched>,
+    /// When to advertise ourselves next, by interface.
+    advertised: BTreeMap<String, Moment>,
     listeners: BTreeMap<SocketAddr, Result<Listener, String>>,
     reopen: Option<Moment>,
     pub(super) accepted: Vec<(TcpStream, SocketAddr)>,
@@ -55,6 +60,7 @@ impl Rim {
             listen_port,
             links: Arc::default(),
             neighbours: None,
+            advertised: BTreeMap::new(),
             listeners: BTreeMap::new(),
             reopen: None,
             accepted: Vec::new(),
@@ -73,19 +79,19 @@ impl Rim {
             PeerTo::Address(address) => return Ok(SocketAddr::new(*address, target.port)),
             PeerTo::Interface(name) => name,
         };
-        let (index, own) = local::interface(name, &self.links)
-            .ok_or_else(|| format!("there is no interface {name} here"))?;
-        if own.is_none() {
+        let port =
+            local::port(name, &self.links).ok_or_else(|| format!("there is no interface {name} here"))?;
+        if port.link_local.is_none() {
             return Err(format!(
                 "interface {name} has no IPv6 link-local address: is IPv6 switched off on it?"
             ));
         }
         let known = self.neighbours.as_ref().map(|watched| watched.known.borrow());
-        let router = known.and_then(|known| known.router(index));
+        let router = known.and_then(|known| known.router(port.index));
         let router = router.ok_or_else(|| {
             format!("no router is heard on {name}: does it send IPv6 router advertisements on this link?")
         })?;
-        Ok(SocketAddrV6::new(router, target.port, 0, index).into())
+        Ok(SocketAddrV6::new(router, target.port, 0, port.index).into())
     }
 
     /// Whether a connection from there is this peer's.
@@ -94,7 +100,7 @@ impl Rim {
             (PeerTo::Address(address), _) => *address == from.ip(),
             (PeerTo::Interface(name), SocketAddr::V6(from)) => {
                 from.ip().is_unicast_link_local()
-                    && local::interface(name, &self.links).is_some_and(|(index, _)| index == from.scope_id())
+                    && local::port(name, &self.links).is_some_and(|port| port.index == from.scope_id())
             }
             (PeerTo::Interface(_), SocketAddr::V4(_)) => false,
         }
@@ -105,12 +111,22 @@ impl Rim {
         if let Some(watched) = &mut self.neighbours {
             watched.known.mark_unchanged();
         }
-        let unnumbered = targets.iter().any(|target| target.settings.unnumbered);
-        if unnumbered && self.neighbours.is_none() {
+        let unnumbered: BTreeSet<&String> = targets
+            .iter()
+            .filter_map(|target| match &target.to {
+                PeerTo::Interface(name) => Some(name),
+                PeerTo::Address(_) => None,
+            })
+            .collect();
+        self.advertised.retain(|name, _| unnumbered.contains(name));
+        for name in &unnumbered {
+            self.advertised.entry((*name).clone()).or_insert_with(now);
+        }
+        if !unnumbered.is_empty() && self.neighbours.is_none() {
             let (sender, known) = watch::channel(Arc::default());
             self.neighbours =
                 Some(Watched { known, _ends_with_it: AbortOnDrop(tokio::spawn(neighbours::watch(sender))) });
-        } else if !unnumbered {
+        } else if unnumbered.is_empty() {
             self.neighbours = None;
         }
         let passive = targets.iter().filter(|target| target.settings.passive);
@@ -237,7 +253,23 @@ impl Rim {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Moment> {
-        self.ending.iter().map(|(_, until)| *until).chain(self.reopen).min()
+        let ending = self.ending.iter().map(|(_, until)| *until);
+        ending.chain(self.reopen).chain(self.advertised.values().copied()).min()
+    }
+
+    /// Advertises this node where it is time to.
+    pub(super) fn advertise(&mut self) {
+        for (name, next) in self.advertised.iter_mut().filter(|(_, next)| **next <= now()) {
+            let port = local::port(name, &self.links);
+            let sent = match port.and_then(|port| Some((port, port.link_local?))) {
+                Some((port, own)) => advertise::advertise(&port, own),
+                None => Err(io::ErrorKind::AddrNotAvailable.into()),
+            };
+            if let Err(error) = &sent {
+                tracing::debug!(interface = name, %error, "no router advertisement sent");
+            }
+            *next = now() + if sent.is_ok() { ADVERTISE } else { ADVERTISE_AGAIN };
+        }
     }
 
     /// Whether listeners are to be opened again.

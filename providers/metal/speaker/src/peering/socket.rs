@@ -142,6 +142,7 @@ impl Connection {
     pub(super) fn shut(&mut self) {
         // What cannot be sent now is lost, and an end that nobody hears needs none.
         let _sent = self.flush();
+        (self.unsent, self.sent) = (Vec::new(), 0);
         let _shut = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
     }
 

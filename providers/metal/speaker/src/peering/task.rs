@@ -23,6 +23,8 @@ use crate::port::now;
 
 /// The longest time between two looks at the timers, so that a suspended machine is noticed soon after it wakes.
 const HEARTBEAT_OF_LOOP: Duration = Duration::from_secs(1);
+/// Between the end of a session and the next one with the same peer: it is to have noticed the end.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How much longer than asked for an end may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -124,6 +126,7 @@ impl Task {
             peer.work(&mut self.rim);
         }
         self.rim.drain();
+        self.rim.advertise();
         if self.rim.is_reopening() {
             self.serve();
         }
@@ -159,9 +162,11 @@ impl Task {
                 peer.retire(StopReason::Deconfigured, &mut self.rim);
             }
         }
+        let start = now();
         let mut fresh = Vec::new();
         for (name, wish) in &desired.peers {
             let target = Target::new(&wish.peer, &self.config.node, &desired.addresses);
+            let mut at = start;
             match self.peers.get_mut(name) {
                 Some(peer) if *peer.target == target => peer.set_routes(&wish.routes, &mut self.rim),
                 _ => {
@@ -173,14 +178,15 @@ impl Task {
                             StopReason::Changed
                         };
                         peer.retire(reason, &mut self.rim);
+                        at = start + PAUSE;
                     }
-                    fresh.push((name, target, &wish.routes));
+                    fresh.push((name, target, &wish.routes, at));
                 }
             }
         }
-        for (name, target, routes) in fresh {
-            let seed = self.seeds.bits();
-            let peer = Peering::begin(name, target, Arc::clone(routes), seed, &mut self.rim);
+        for (name, target, routes, at) in fresh {
+            let manner = (at, self.seeds.bits());
+            let peer = Peering::begin(name, target, Arc::clone(routes), manner, &mut self.rim);
             self.peers.insert(name.clone(), peer);
         }
         self.serve();
