@@ -29,7 +29,7 @@ pub fn peer(asn: u32, to: impl Into<IpAddr>, remote: u32) -> Peer {
             kind: Kind::Own("BGPPeer".into()),
             namespace: "metallb-system".into(),
             name: "router".into(),
-            uid: String::new(),
+            uid: "".into(),
         },
         created: None,
         asn,
