@@ -31,7 +31,7 @@ impl Where<'_> {
 }
 
 impl BgpConfig {
-    /// What is wrong because two objects meet there. [`super::routes`] decides alike: of two peers that lead to one router the older is spoken with, and a route
+    /// What is wrong because two objects meet there. [`super::routes()`] decides alike: of two peers that lead to one router the older is spoken with, and a route
     /// that two advertisements want with different attributes is not announced.
     #[must_use]
     pub fn clashes(&self, pools: &Pools, place: Where) -> Vec<Problem> {

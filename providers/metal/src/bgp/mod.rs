@@ -10,7 +10,7 @@
 //!
 //! Invariants: one bad object never hides another; a bad peer is not spoken with, a bad advertisement announces nothing, and both are reported with what to
 //! do. The order in which objects are listed does not matter. What is wrong only because two objects meet on one node is not refused here, since it depends on
-//! the nodes: [`BgpConfig::clashes`] reports it, and [`routes`] decides alike.
+//! the nodes: [`BgpConfig::clashes`] reports it, and [`routes()`] decides alike.
 
 pub mod advertisement;
 mod clashes;
