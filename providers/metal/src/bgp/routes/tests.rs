@@ -575,8 +575,7 @@ fn equal_attributes_are_one_allocation() {
             cluster.service(service(&format!("s{n}"), &format!("192.0.2.{n}"), LocalEndpoints, endpoints));
     }
     let routing = cluster.routes("n1");
-    let distinct: BTreeSet<_> =
-        routing.peers.values().flat_map(BTreeMap::values).map(|attributes| Arc::as_ptr(attributes)).collect();
+    let distinct: BTreeSet<_> = routing.peers.values().flat_map(BTreeMap::values).map(Arc::as_ptr).collect();
     assert_eq!((routing.peers["a"].len(), distinct.len()), (8, 2));
 }
 
