@@ -61,6 +61,18 @@ pub fn winner<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>, address: 
     best.map(|(candidate, _)| candidate.node)
 }
 
+/// Whether a node is the [`winner`] over others of equal preference; one hash for each of them at most, and few on average where it is not.
+#[must_use]
+pub fn wins<'a>(node: &str, others: impl IntoIterator<Item = &'a str>, address: IpAddr) -> bool {
+    let text = address.to_canonical().to_string();
+    let mut buffer = Vec::with_capacity(128);
+    let mut ours = None;
+    others.into_iter().filter(|other| *other != node).all(|other| {
+        let ours = *ours.get_or_insert_with(|| rank_text(&mut buffer, node, &text));
+        (ours, node) < (rank_text(&mut buffer, other, &text), other)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +136,12 @@ mod tests {
             rotated.rotate_left(seed.index(forward.len()));
             rotated.reverse();
             prop_assert_eq!(winner(rotated, address), Some(first));
+            // One of them is asked whether it is the one.
+            let equal = forward.iter().filter(|c| c.preference == forward[0].preference).map(|c| c.node);
+            let best = winner(equal.clone().map(|node| Candidate { node, preference: 0 }), address);
+            for node in equal.clone() {
+                prop_assert_eq!(wins(node, equal.clone(), address), best == Some(node));
+            }
             // Whoever else leaves, the winner stays.
             let gone = forward[seed.index(forward.len())].node;
             if gone != first {

@@ -13,7 +13,7 @@ use super::RouteSilence;
 use crate::announce::{Announcement, When, World};
 use crate::bgp::BgpAdvertisement;
 use crate::candidates::{NodeFacts, usable_on};
-use crate::election::{Candidate, winner};
+use crate::election::wins;
 use crate::fleet::{Fleet, Unfit};
 
 /// Whether the label that keeps a node out of load balancers counts.
@@ -70,9 +70,6 @@ pub(super) struct Standing<'a> {
 fn ready_on(lb: &Announcement, node: &str) -> bool {
     lb.endpoints.by_node.get(node).is_some_and(|endpoints| endpoints.ready > 0)
 }
-
-/// What makes a node able to stand.
-type Rule<'r> = &'r dyn Fn(&Able) -> bool;
 
 impl<'a> Standing<'a> {
     pub(super) fn new(world: &'a World, fleet: &'a Fleet, me: &'a str, unfit: &BTreeSet<Unfit>) -> Self {
@@ -141,7 +138,7 @@ impl<'a> Standing<'a> {
         Ok(())
     }
 
-    /// Whether this node is the one to announce. All nodes come to the same result: who is passed over does not depend on who asks.
+    /// Whether this node is the one to announce. All nodes come to the same result: how good a node is does not depend on who asks.
     fn elect(
         &self,
         lb: &Announcement,
@@ -149,26 +146,22 @@ impl<'a> Standing<'a> {
         (wanted, mine): (Cover, Cover),
         ready: impl Fn(&str) -> bool,
     ) -> Result<(), RouteSilence> {
-        let me = Able { node: self.me, cover: mine, fit: self.reluctant.is_none() };
-        let mut left: Vec<Able> =
-            others.iter().filter(|other| !other.cover.of_both(wanted).is_empty()).copied().collect();
-        left.push(me);
-        let rules: [(Rule, RouteSilence); 3] = [
-            (&|able| able.cover.includes(wanted), RouteSilence::NotElected),
-            (&|able| able.fit, self.reluctant.unwrap_or(RouteSilence::NotElected)),
-            (&|able| ready(able.node), RouteSilence::OnlyTerminatingEndpoints),
-        ];
-        for (rule, why) in rules {
-            if left.iter().any(rule) {
-                if !rule(&me) {
-                    return Err(why);
-                }
-                left.retain(rule);
-            }
+        // The best one is elected; what comes first counts more.
+        let merits = |able: &Able| [able.cover.includes(wanted), able.fit, ready(able.node)];
+        let ours = merits(&Able { node: self.me, cover: mine, fit: self.reluctant.is_none() });
+        let others = || others.iter().filter(|other| !other.cover.of_both(wanted).is_empty());
+        if let Some(best) = others().map(merits).max().filter(|best| *best > ours) {
+            return Err(
+                match (best.iter().zip(&ours).position(|(best, ours)| best != ours), self.reluctant) {
+                    (Some(0), _) => RouteSilence::NotElected,
+                    (Some(1), Some(why)) => why,
+                    _ => RouteSilence::OnlyTerminatingEndpoints,
+                },
+            );
         }
-        let candidates = left.iter().map(|able| Candidate { node: able.node, preference: 0 });
+        let equals = others().filter(|other| merits(other) == ours).map(|other| other.node);
         match lb.addresses.first() {
-            Some(address) if winner(candidates, *address) != Some(self.me) => Err(RouteSilence::NotElected),
+            Some(address) if !wins(self.me, equals, *address) => Err(RouteSilence::NotElected),
             _ => Ok(()),
         }
     }
