@@ -45,7 +45,7 @@ impl Timer {
         // All zero stops the timer: the moment of boot itself becomes the one after it.
         let at = at.map_or(Duration::ZERO, |at| at.max(Duration::from_nanos(1)));
         let value = libc::timespec {
-            tv_sec: libc::time_t::try_from(at.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_sec: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: at.subsec_nanos() as libc::c_long,
         };
         let setting =
