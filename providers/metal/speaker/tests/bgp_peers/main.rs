@@ -196,7 +196,11 @@ async fn ttl_security(
         Ok(())
     })
     .await?;
-    ensure!(router.paths(prefix("192.0.2.1/32"))?.is_empty());
+    bed.wait("the router to have lost the route", SOON, async || {
+        ensure!(router.paths(prefix("192.0.2.1/32"))?.is_empty(), "it has it");
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 
