@@ -76,6 +76,11 @@ fn read(file: &str) -> Arc<BTreeMap<String, BfdPeer>> {
     Arc::new(neighbours.iter().map(|(name, neighbour)| (name.clone(), neighbour.peer())).collect())
 }
 
+/// Where the process writes its state when it is asked.
+fn state_file(file: &str) -> String {
+    format!("{file}.state")
+}
+
 fn say(text: &str) {
     // In one piece, so that a reader never sees half a line.
     println!("{} {text}", boottime().as_micros());
@@ -135,7 +140,9 @@ pub fn watch(arguments: &[String]) {
                     metrics.register(&mut registry);
                     let mut text = String::new();
                     prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all");
-                    say(&format!("STATE {}", serde_json::json!({"sessions": state, "metrics": text})));
+                    let state = serde_json::json!({"sessions": state, "metrics": text});
+                    std::fs::write(state_file(&file), state.to_string()).expect("written");
+                    say("STATE");
                 }
                 _ = end.recv() => break,
             }
@@ -242,12 +249,12 @@ impl Watcher {
     async fn ask(&self) -> Result<Value> {
         let before = self.lines().len();
         self.daemon.signal(Signal::USR1)?;
-        let state = wait::until("the state", SOON, async || {
-            let lines = self.lines();
-            let state = lines.iter().skip(before).find_map(|line| line.text.strip_prefix("STATE "));
-            state.map(str::to_owned).ok_or("nothing")
-        });
-        Ok(serde_json::from_str(&state.await?)?)
+        wait::until("the state", SOON, async || {
+            let written = self.lines().iter().skip(before).any(|line| line.text == "STATE");
+            if written { Ok(()) } else { Err("nothing") }
+        })
+        .await?;
+        Ok(serde_json::from_slice(&std::fs::read(self.bed.state(&state_file(&self.file)))?)?)
     }
 
     /// The state of a peer's session.
@@ -270,10 +277,15 @@ impl Watcher {
 
     /// A counter; 0 if there is none.
     pub async fn count(&self, name: &str) -> Result<u64> {
+        self.counts([name]).await.map(|[value]| value)
+    }
+
+    /// Counters at one moment.
+    pub async fn counts<const N: usize>(&self, names: [&str; N]) -> Result<[u64; N]> {
         let state = self.ask().await?;
         let text = state["metrics"].as_str().context("no text")?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        Ok(value.unwrap_or(0))
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        Ok(names.map(|name| value(name).unwrap_or(0)))
     }
 
     /// SIGTERM, and the end in good order.

@@ -196,12 +196,7 @@ async fn ttl_security(
         Ok(())
     })
     .await?;
-    bed.wait("the router to have lost the route", SOON, async || {
-        ensure!(router.paths(prefix("192.0.2.1/32"))?.is_empty(), "it has it");
-        Ok(())
-    })
-    .await?;
-    Ok(())
+    wait_no_path(&router, "192.0.2.1/32").await
 }
 
 #[rstest]
