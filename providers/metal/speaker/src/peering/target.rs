@@ -74,12 +74,9 @@ impl Target {
         }
     }
 
-    /// The label of its metrics: MetalLB's.
+    /// The label of its metrics, to the letter what MetalLB has: no brackets around an IPv6 address.
     pub fn label(&self) -> String {
-        match &self.to {
-            PeerTo::Address(IpAddr::V6(address)) => format!("[{address}]:{}", self.port),
-            to => format!("{to}:{}", self.port),
-        }
+        format!("{}:{}", self.to, self.port)
     }
 }
 
@@ -178,7 +175,7 @@ mod tests {
 
     #[rstest]
     #[case(peer(), "192.0.2.2:179")]
-    #[case(Peer { to: PeerTo::Address("2001:db8::2".parse().expect("an address")), port: 1790, ..peer() }, "[2001:db8::2]:1790")]
+    #[case(Peer { to: PeerTo::Address("2001:db8::2".parse().expect("an address")), port: 1790, ..peer() }, "2001:db8::2:1790")]
     #[case(Peer { to: PeerTo::Interface("eth1".into()), ..peer() }, "eth1:179")]
     fn labels(#[case] peer: Peer, #[case] label: &str) {
         assert_eq!(target(&peer).label(), label);
