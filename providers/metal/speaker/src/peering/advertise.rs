@@ -21,6 +21,8 @@ pub(super) fn advertise(port: &Port, own: Ipv6Addr) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV6, Type::RAW.nonblocking().cloexec(), Some(Protocol::ICMPV6))?;
     socket.set_multicast_hops_v6(HOP_LIMIT)?;
     socket.set_multicast_if_v6(port.index)?;
+    // Or our own kernel would take us for a router at the other end.
+    socket.set_multicast_loop_v6(false)?;
     let place = |address| SocketAddrV6::new(address, 0, 0, port.index).into();
     socket.bind(&place(own))?;
     socket.send_to(&message(port), &place(ALL_NODES)).map(drop)

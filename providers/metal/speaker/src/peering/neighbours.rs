@@ -32,10 +32,15 @@ pub struct Neighbours(BTreeMap<(u32, Ipv6Addr), bool>);
 
 impl Neighbours {
     /// Who is at the other end: a router (of several the one with the lowest address), or else the only neighbour.
-    pub fn router(&self, interface: u32) -> Option<Ipv6Addr> {
+    ///
+    /// `own` is this end's address, which is never meant.
+    pub fn router(&self, interface: u32, own: Ipv6Addr) -> Option<Ipv6Addr> {
         let all = || {
             let first = (interface, Ipv6Addr::UNSPECIFIED);
-            self.0.range(first..).take_while(move |((index, _), _)| *index == interface)
+            self.0
+                .range(first..)
+                .take_while(move |((index, _), _)| *index == interface)
+                .filter(move |((_, address), _)| *address != own)
         };
         if let Some(((_, router), _)) = all().find(|(_, router)| **router) {
             return Some(*router);
@@ -137,6 +142,7 @@ mod tests {
     #[case::two_hosts(&[(2, 7, false), (2, 8, false)], None)]
     #[case::one_router(&[(2, 7, false), (2, 8, true)], Some(8))]
     #[case::two_routers(&[(2, 9, true), (2, 8, true)], Some(8))]
+    #[case::ourselves(&[(2, 1, true), (2, 8, true)], Some(8))]
     #[case::elsewhere(&[(1, 7, true), (3, 8, true)], None)]
     fn at_the_other_end(#[case] known: &[(u32, u16, bool)], #[case] chosen: Option<u16>) {
         let address = |last: u16| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
@@ -144,7 +150,7 @@ mod tests {
         for (interface, last, router) in known {
             neighbours.set(*interface, address(*last), Some(*router));
         }
-        assert_eq!(neighbours.router(2), chosen.map(address));
+        assert_eq!(neighbours.router(2, address(1)), chosen.map(address));
         for (interface, last, _) in known {
             neighbours.set(*interface, address(*last), None);
         }

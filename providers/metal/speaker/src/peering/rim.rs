@@ -81,13 +81,11 @@ impl Rim {
         };
         let port =
             local::port(name, &self.links).ok_or_else(|| format!("there is no interface {name} here"))?;
-        if port.link_local.is_none() {
-            return Err(format!(
-                "interface {name} has no IPv6 link-local address: is IPv6 switched off on it?"
-            ));
-        }
+        let own = port.link_local.ok_or_else(|| {
+            format!("interface {name} has no IPv6 link-local address: is IPv6 switched off on it?")
+        })?;
         let known = self.neighbours.as_ref().map(|watched| watched.known.borrow());
-        let router = known.and_then(|known| known.router(port.index));
+        let router = known.and_then(|known| known.router(port.index, own));
         let router = router.ok_or_else(|| {
             format!("no router is heard on {name}: does it send IPv6 router advertisements on this link?")
         })?;

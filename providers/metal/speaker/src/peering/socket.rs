@@ -23,6 +23,8 @@ const SHARE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnId,
+    /// Where it leads.
+    to: SocketAddr,
     stream: TcpStream,
     pub(super) connecting: bool,
     unsent: Vec<u8>,
@@ -45,20 +47,20 @@ impl Connection {
     /// Begins to connect.
     pub(super) fn dial(id: ConnId, target: &Target, to: SocketAddr) -> Result<Self, String> {
         let stream = connect(target, to).map_err(|(what, error)| format!("{what}: {error}"))?;
-        Ok(Self::new(id, stream, true))
+        Ok(Self::new(id, to, stream, true))
     }
 
     /// One that the peer opened.
     pub(super) fn accept(id: ConnId, stream: TcpStream, target: &Target) -> io::Result<Self> {
-        let ipv6 = stream.peer_addr()?.is_ipv6();
-        set_hops(&SockRef::from(&stream), ipv6, target)?;
+        let from = stream.peer_addr()?;
+        set_hops(&SockRef::from(&stream), from.is_ipv6(), target)?;
         stream.set_nodelay(true)?;
-        Ok(Self::new(id, stream, false))
+        Ok(Self::new(id, from, stream, false))
     }
 
-    fn new(id: ConnId, stream: TcpStream, connecting: bool) -> Self {
+    fn new(id: ConnId, to: SocketAddr, stream: TcpStream, connecting: bool) -> Self {
         let next_hops = NextHops::default();
-        Connection { id, stream, connecting, unsent: Vec::new(), sent: 0, next_hops }
+        Connection { id, to, stream, connecting, unsent: Vec::new(), sent: 0, next_hops }
     }
 
     /// Our end and the peer's.
@@ -80,7 +82,7 @@ impl Connection {
     pub(super) fn connected(&mut self) -> Option<Result<(SocketAddr, SocketAddr), String>> {
         match self.stream.take_error() {
             Ok(None) => {}
-            Ok(Some(error)) | Err(error) => return Some(Err(error.to_string())),
+            Ok(Some(error)) | Err(error) => return Some(Err(format!("{}: {error}", self.to))),
         }
         let ends = self.ends().ok()?;
         self.connecting = false;

@@ -1,5 +1,6 @@
 //! BGP sessions with real routers in network namespaces: FRR, BIRD and GoBGP report what they heard. No cluster.
 
+mod hostile;
 mod speaker;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -472,5 +473,43 @@ async fn what_cannot_be_is_said() -> Result<()> {
     let router = start(&bed, Kind::Frr, false, |neighbour| neighbour).await?;
     speaker.wait_up().await?;
     drop(router);
+    Ok(())
+}
+
+/// A peer that says far too much, reads nothing, or talks nonsense: the session with the other one goes on, and is served in time.
+#[rstest]
+#[tokio::test]
+async fn a_hostile_peer_costs_only_its_own_session(
+    #[values(hostile::Manner::Flood, hostile::Manner::Deaf, hostile::Manner::Nonsense)]
+    manner: hostile::Manner,
+) -> Result<()> {
+    let bed = network().await?;
+    let router = start(&bed, Kind::Frr, false, |neighbour| neighbour).await?;
+    let place = NodeAddresses::of(2).v4;
+    let calls = hostile::listen(&bed.node(2)?.namespace(), RACK + 1, manner)?;
+    let mut speaker = speaker(&bed)?;
+    let bad = Peer { name: "bad".into(), ..peer(NODE, place, RACK + 1) };
+    // Enough routes to fill the buffers of one who does not read.
+    let many: Vec<String> =
+        (0..200_000u32).map(|number| format!("{}/32", Ipv4Addr::from(0x6440_0000 + number))).collect();
+    let many = plain(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    speaker.want(vec![(to_router(), plain(&["192.0.2.1/32"])), (bad.clone(), many.clone())]);
+    speaker.wait_up().await?;
+    let opens = router.session(node(false))?.established;
+    bed.wait("the hostile peer to be called", SOON, async || {
+        ensure!(calls.load(std::sync::atomic::Ordering::Relaxed) > 0, "not yet");
+        Ok(())
+    })
+    .await?;
+    for round in 2..12u8 {
+        let text = format!("192.0.2.{round}/32");
+        let before = Instant::now();
+        speaker.want(vec![(to_router(), plain(&[&text])), (bad.clone(), many.clone())]);
+        wait_path(&router, &text, |_| true).await?;
+        let time = before.elapsed();
+        ensure!(time < Duration::from_secs(10), "{time:?} for a route beside a hostile peer");
+        println!("{manner:?}: {time:?}");
+    }
+    ensure!(router.session(node(false))?.established == opens, "the other session was reset");
     Ok(())
 }
