@@ -136,6 +136,8 @@ async fn start() -> Result<Bed> {
 
 /// Causeway beside it, as the page on migration has it.
 fn deploy_beside(bed: &Bed) -> Result<()> {
+    let conversion = r#"[{"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}]"#;
+    bed.kubectl(&["patch", "crd", "bgppeers.metallb.io", "--type=json", "-p", conversion])?;
     let overlay = support::top().join("deploy/kustomize/coexist").display().to_string();
     let arguments =
         ["apply", "--server-side", "--field-manager=causeway-install", "--force-conflicts", "-k", &overlay];

@@ -42,9 +42,9 @@ async fn neighbour_dies(kind: Kind) -> Result<()> {
             "  {kind:?} at {interval} ms × 3 falls silent: down after {least:.2} to {most:.2} times the detection time, median {median:.2} ({} deaths)",
             ratios.len()
         );
-        // 15 ms is what a busy machine may take to wake us.
-        let late = 15.0 / detection.as_millis() as f64;
-        ensure!(least > 0.6 && most < 1.0 + late, "{ratios:?}");
+        // What a busy machine may take to wake us; and the neighbour's last packet may have been late as well.
+        let late = 30.0 / detection.as_millis() as f64;
+        ensure!(least > 0.667 - late && most < 1.0 + late, "{ratios:?}");
     }
     Ok(())
 }

@@ -241,8 +241,12 @@ impl Watcher {
     /// Other neighbours from now on.
     pub async fn give(&mut self, neighbours: &[(&str, Neighbour)]) -> Result<()> {
         self.bed.write(&self.file, serde_json::to_vec(&named(neighbours))?)?;
+        self.forget();
+        let begin = self.read;
         self.daemon.signal(Signal::HUP)?;
         self.wait("TAKEN", SOON).await?;
+        // What follows from it may be told before it is said that it was taken.
+        self.read = begin;
         Ok(())
     }
 
