@@ -111,13 +111,29 @@ impl LbKey {
         Self { layer, owner: Owner::Group(name.into()) }
     }
 
-    /// The value of the cloud tag [`crate::names::TAG_OWNER`]: `service/<uid>`, `ingress/<uid>` or `group/<name>`. Towards
-    /// a cloud this alone is the key's identity: an orphan is found again by its tag, when its name is known to nobody.
+    /// The value of the cloud tag [`crate::names::TAG_OWNER`]: `service/<uid>`, `ingress/<uid>`, `group/<name>` or, of Ingresses,
+    /// `ingress-group/<name>`. Towards a cloud this alone is the key's identity: an orphan is found again by its tag, when its name is known to nobody.
     #[must_use]
     pub fn owner_tag(&self) -> String {
         match &self.owner {
             Owner::Object(o) => format!("{}/{}", o.kind.as_str().to_ascii_lowercase(), o.uid),
-            Owner::Group(name) => format!("group/{name}"),
+            Owner::Group(name) => match self.layer {
+                Layer::L4 => format!("group/{name}"),
+                Layer::L7 => format!("ingress-group/{name}"),
+            },
+        }
+    }
+
+    /// The key behind an owner tag of a Service, an Ingress or a group; namespace and name of an object are not known from it, and empty.
+    #[must_use]
+    pub fn of_owner_tag(tag: &str) -> Option<Self> {
+        let (kind, id) = tag.split_once('/')?;
+        match kind {
+            "service" => Some(Self::object(Layer::L4, ObjectRef::service("", "", id))),
+            "ingress" => Some(Self::object(Layer::L7, ObjectRef::ingress("", "", id))),
+            "group" => Some(Self::group(Layer::L4, id)),
+            "ingress-group" => Some(Self::group(Layer::L7, id)),
+            _ => None,
         }
     }
 
@@ -136,6 +152,29 @@ impl fmt::Display for LbKey {
         match &self.owner {
             Owner::Object(o) => o.fmt(f),
             Owner::Group(name) => write!(f, "group {name} ({:?})", self.layer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_tag_tells_the_key() {
+        let keys = [
+            LbKey::object(Layer::L4, ObjectRef::service("", "", "u1")),
+            LbKey::object(Layer::L7, ObjectRef::ingress("", "", "u1")),
+            LbKey::group(Layer::L4, "shop/web"),
+            LbKey::group(Layer::L7, "shop/web"),
+        ];
+        let tags: std::collections::BTreeSet<String> = keys.iter().map(LbKey::owner_tag).collect();
+        assert_eq!(tags.len(), keys.len(), "two of one name on different layers are two: {tags:?}");
+        for key in keys {
+            assert_eq!(LbKey::of_owner_tag(&key.owner_tag()), Some(key));
+        }
+        for tag in ["", "service", "node/u1", "shared"] {
+            assert_eq!(LbKey::of_owner_tag(tag), None, "{tag}");
         }
     }
 }

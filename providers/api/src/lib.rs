@@ -14,6 +14,7 @@
 mod error;
 mod fence;
 mod hash;
+mod instance;
 mod key;
 mod model;
 pub mod names;
@@ -25,17 +26,18 @@ mod status;
 pub use error::{CloudError, Result};
 pub use fence::{Fence, Permit};
 pub use hash::{AppliedHash, SCHEMA, digest};
+pub use instance::{AddressKind, Found, Instance, NodeAddress, NodeRef};
 pub use key::{Kind, Layer, LbKey, ObjectRef, Owner};
 pub use model::{
-    Backend, Body, Certificate, Endpoints, EndpointsPerNode, Family, FamilyPolicy, HealthCheck,
-    HealthProtocol, HttpBody, IngressBackend, IngressPath, IngressRule, IngressSpec, IngressTls, Listener,
-    LoadBalancer, Member, MemberSpec, Node, NodeSet, PathMatch, Protocol, Route, ServicePort, ServiceSpec,
-    TrafficPolicy,
+    Backend, Body, Certificate, ClassParameters, Endpoint, Endpoints, EndpointsPerNode, Family, FamilyPolicy,
+    HealthCheck, HealthProtocol, HttpBody, IngressBackend, IngressPath, IngressRule, IngressSpec, IngressTls,
+    Listener, LoadBalancer, Member, MemberSpec, Node, NodeSet, OwnSpec, PathMatch, Protocol, Route,
+    ServicePort, ServiceSpec, TargetPort, TrafficPolicy,
 };
 pub use plan::{ChangeInfo, Limit, LintContext, Mark, Outcome, Plan, PlannedChange, Target, Verb};
 pub use problem::{Problem, Severity};
 pub use provider::{
-    Capabilities, CloudProvider, EndpointDetail, OwnKind, OwnObject, OwnObjects, Owned, Resources, Stack,
-    Wants,
+    Capabilities, Claim, CloudProvider, EndpointDetail, KindScope, OWN_SPEC, OwnKind, OwnObject, OwnObjects,
+    Owned, Peer, References, Refresh, Resources, Stack, Wants,
 };
 pub use status::{Condition, IngressPoint, IpMode, MemberStatus, Note, OwnStatus, PortStatus};

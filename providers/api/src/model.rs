@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::key::{LbKey, ObjectRef};
+use crate::names;
 use crate::status::IngressPoint;
 
 /// Transport protocol of a Service port.
@@ -98,6 +99,16 @@ pub struct HealthCheck {
     pub path: Option<String>,
 }
 
+/// Where the pods of a Service port listen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TargetPort {
+    /// The same number in all pods.
+    Number(u16),
+    /// The name of a container's port, whose number may differ among pods.
+    Name(String),
+}
+
 /// One port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServicePort {
@@ -109,6 +120,8 @@ pub struct ServicePort {
     pub port: u16,
     /// NodePort, absent with `allocateLoadBalancerNodePorts: false`.
     pub node_port: Option<u16>,
+    /// `targetPort`; that of the Service where none is given.
+    pub target_port: TargetPort,
     /// `appProtocol`.
     pub app_protocol: Option<String>,
 }
@@ -122,11 +135,27 @@ pub struct EndpointsPerNode {
     pub serving: u32,
 }
 
-/// Endpoints by node name, as far as [`crate::Wants::endpoints`] asked for them; empty otherwise.
+/// One port of one pod that is ready for connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Name of the Service's port; empty where there is only one.
+    pub port_name: String,
+    /// Address of the pod.
+    pub address: IpAddr,
+    /// Port of the pod.
+    pub port: u16,
+    /// Node it runs on, if known.
+    pub node: Option<Arc<str>>,
+}
+
+/// Endpoints, as far as [`crate::Wants::endpoints`] asked for them; empty otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoints {
     /// Counts by node.
     pub by_node: BTreeMap<String, EndpointsPerNode>,
+    /// Every ready port of every pod, sorted and without duplicates; only where [`crate::References::endpoints`] asked for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ready: Vec<Endpoint>,
 }
 
 /// What a Service asks for.
@@ -174,12 +203,24 @@ pub struct Backend {
     pub namespace: String,
     /// Name of the Service.
     pub service: String,
+    /// Uid of the Service; empty if it is missing.
+    pub uid: Arc<str>,
     /// The port as the Ingress names it: number or name. Empty for an action annotation.
     pub port: String,
     /// The resolved NodePort; `None` if the Service or port is missing or has none: the provider answers 503 there.
     pub node_port: Option<u16>,
     /// The resolved Service port, for `ip` targets.
     pub service_port: Option<u16>,
+    /// Name of the resolved Service port, by which endpoints are told apart.
+    pub port_name: String,
+    /// Where its pods listen; `None` if the Service or port is missing.
+    pub target_port: Option<TargetPort>,
+    /// All ports of the Service; none if it is missing.
+    pub ports: Vec<ServicePort>,
+    /// Families of the Service, primary first.
+    pub families: Vec<Family>,
+    /// Endpoints of the Service, if wanted.
+    pub endpoints: Endpoints,
     /// `externalTrafficPolicy` of the Service.
     pub traffic_policy: TrafficPolicy,
     /// Health check of this backend.
@@ -200,6 +241,7 @@ pub struct IngressPath {
 }
 
 /// Backend of an Ingress as resolved by `translate`, or why it cannot be.
+#[allow(clippy::large_enum_variant, reason = "nearly all are of the large variant")]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum IngressBackend {
     /// A Service port.
@@ -244,6 +286,32 @@ pub enum MemberSpec {
     Service(ServiceSpec),
     /// An Ingress.
     Ingress(IngressSpec),
+    /// An object of an own kind whose objects are members ([`crate::OwnKind::members`]).
+    Own(OwnSpec),
+}
+
+/// What an object of an own kind asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct OwnSpec {
+    /// Its `spec`, as JSON.
+    pub spec: String,
+    /// It is being deleted: what it asked for is to be taken back, wherever that is.
+    pub leaving: bool,
+}
+
+/// The object that an IngressClass names as its parameters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClassParameters {
+    /// API group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; `None` for an object of the cluster.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// `spec` of that object, as JSON; `None` if there is none, or its kind is none of [`crate::Wants::kinds`].
+    pub spec: Option<String>,
 }
 
 /// One Service or Ingress that a load balancer serves.
@@ -255,6 +323,8 @@ pub struct Member {
     pub created: Option<i64>,
     /// `loadBalancerClass` or the name of the IngressClass.
     pub class: Option<String>,
+    /// `spec.parameters` of the IngressClass.
+    pub class_parameters: Option<ClassParameters>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Labels.
@@ -263,17 +333,41 @@ pub struct Member {
     pub namespace_labels: BTreeMap<String, String>,
     /// `status.loadBalancer.ingress` as it stands now: what was given before and must be kept.
     pub current: Vec<IngressPoint>,
+    /// The Services that annotations name ([`crate::References::services`]), by name and port as they are written there. One that does
+    /// not exist has no `service_port`.
+    pub services: BTreeMap<(String, String), Backend>,
+    /// Versions of the Secrets that annotations name ([`crate::References::secrets`]); `None`: there is none.
+    pub secrets: BTreeMap<String, Option<String>>,
     /// What it asks for.
     pub spec: MemberSpec,
 }
 
 impl Member {
+    /// The group that its annotation [`names::ANNOTATION_GROUP`] joins it to, with others of its namespace: `namespace/name`. An error says why the
+    /// name is none.
+    #[must_use]
+    pub fn group(&self) -> Option<Result<String, String>> {
+        let name = self.annotations.get(names::ANNOTATION_GROUP)?;
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let right = (1..=63).contains(&name.len())
+            && name.chars().all(|c| inner(c) || c == '-')
+            && name.starts_with(inner)
+            && name.ends_with(inner);
+        Some(if right {
+            Ok(format!("{}/{name}", self.object.namespace))
+        } else {
+            Err(format!(
+                "{name:?} is not 1 to 63 lower-case letters, digits and dashes, with a letter or digit at both ends"
+            ))
+        })
+    }
+
     /// The Service part, if this is a Service.
     #[must_use]
     pub fn service(&self) -> Option<&ServiceSpec> {
         match &self.spec {
             MemberSpec::Service(s) => Some(s),
-            MemberSpec::Ingress(_) => None,
+            MemberSpec::Ingress(_) | MemberSpec::Own(_) => None,
         }
     }
 
@@ -282,7 +376,7 @@ impl Member {
     pub fn ingress(&self) -> Option<&IngressSpec> {
         match &self.spec {
             MemberSpec::Ingress(i) => Some(i),
-            MemberSpec::Service(_) => None,
+            MemberSpec::Service(_) | MemberSpec::Own(_) => None,
         }
     }
 
@@ -364,6 +458,7 @@ pub struct HttpBody {
 }
 
 /// What a load balancer listens to.
+#[allow(clippy::large_enum_variant, reason = "there is one for each load balancer")]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// Services. No two listeners have the same protocol and port.

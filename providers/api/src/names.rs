@@ -12,7 +12,7 @@ pub const FIELD_MANAGER: &str = "causeway";
 pub const EVENT_COMPONENT: &str = "causeway-controller";
 /// Finalizer on Services, the same that upstream's service controller uses (KEP-1959), and on Ingresses.
 pub const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
-/// Finalizer on Ingresses.
+/// Finalizer on Ingresses, and on objects of own kinds that are members.
 pub const INGRESS_FINALIZER: &str = "causeway.io/load-balancer-cleanup";
 
 /// Annotation that joins Services or Ingresses to one shared load balancer.
@@ -35,6 +35,9 @@ pub const TAG_RESOURCE: &str = "causeway.io/resource";
 /// Cloud tag: `v1:<hash>` of the stack that was applied last, or `dirty`; see [`crate::AppliedHash`].
 pub const TAG_APPLIED: &str = "causeway.io/applied";
 
+/// Cloud tag: the peer, by its name as in `--adopt`, that made what was taken over.
+pub const TAG_ADOPTED: &str = "causeway.io/adopted";
+
 /// Condition on a Service: whether its load balancer serves it, and if not, why and what to do.
 pub const CONDITION_READY: &str = "causeway.io/LoadBalancerReady";
 /// The one condition type that Kubernetes defines for Services (KEP-1435).
@@ -50,6 +53,12 @@ pub const TAINT_AUTOSCALER: &str = "ToBeDeletedByClusterAutoscaler";
 pub const TAINT_KARPENTER: &str = "karpenter.sh/disrupted";
 /// Taint of a node that was shut down without being drained, set by hand.
 pub const TAINT_OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// Taint of a Node that no cloud's node controller has seen yet, set by a kubelet with `--cloud-provider=external`.
+pub const TAINT_UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
+/// Taint of a Node whose machine is shut down.
+pub const TAINT_SHUTDOWN: &str = "node.cloudprovider.kubernetes.io/shutdown";
+/// Annotation of a Node: the addresses that its kubelet was told to use (`--node-ip`), comma-separated.
+pub const ANNOTATION_PROVIDED_NODE_IP: &str = "alpha.kubernetes.io/provided-node-ip";
 /// Port of kube-proxy's `/healthz` (KEP-3836).
 pub const KUBE_PROXY_HEALTH_PORT: u16 = 10256;
 
@@ -73,6 +82,10 @@ pub mod events {
     pub const UPDATE_FAILED: &str = "UpdateLoadBalancerFailed";
     /// Warning: deleting failed.
     pub const DELETE_FAILED: &str = "DeleteLoadBalancerFailed";
+    /// Normal: the load balancer that a peer made was taken over.
+    pub const ADOPTED: &str = "AdoptedLoadBalancer";
+    /// Warning: the load balancer that a peer made is not taken over, and why.
+    pub const NOT_ADOPTED: &str = "LoadBalancerNotAdopted";
     /// Warning: something that this provider cannot serve.
     pub const UNSUPPORTED: &str = "Unsupported";
 }

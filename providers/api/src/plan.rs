@@ -27,6 +27,8 @@ pub enum Verb {
     Register,
     /// Takes targets away.
     Deregister,
+    /// Puts our mark on what a peer made for the same object, and changes nothing else of it (`--adopt`).
+    Adopt,
     /// Marks the stack `dirty` before its first mutation.
     MarkDirty,
     /// Writes the hash of the applied stack, last.
@@ -42,6 +44,8 @@ pub enum Mark {
     Ours,
     /// The user named it by id: its content may be changed as far as the user asked, it is never deleted.
     UserNamed,
+    /// A peer made it for the same object of the same cluster, and the user asked to take it over: it may be marked, and nothing else.
+    Peer,
     /// Nobody's, another owner's or another cluster's: never touched.
     Foreign,
 }

@@ -1,6 +1,6 @@
 //! The trait that a cloud implements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
 use std::future::Future;
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::fence::Fence;
+use crate::instance::{Found, NodeRef};
 use crate::key::{Kind, LbKey, ObjectRef};
 use crate::model::{LoadBalancer, Member, Protocol};
 use crate::plan::{Outcome, Plan, PlannedChange};
@@ -27,6 +28,33 @@ pub enum EndpointDetail {
     Local,
     /// All.
     All,
+    /// Addresses of ready pods, of the Services for which [`References::endpoints`] says so.
+    Addresses,
+}
+
+/// Where objects of an own kind are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KindScope {
+    /// In the cluster, without a namespace.
+    Cluster,
+    /// In `--config-namespace`; those of other namespaces do not count.
+    ConfigNamespace,
+    /// In any namespace.
+    AllNamespaces,
+}
+
+/// The key under which [`CloudProvider::references`] finds the `spec` of an own object.
+pub const OWN_SPEC: &str = "spec";
+
+/// What else a member depends on, by its annotations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    /// Ports of Services of its namespace: name, and number or name of the port.
+    pub services: BTreeSet<(String, String)>,
+    /// Secrets of its namespace.
+    pub secrets: BTreeSet<String>,
+    /// The addresses of its pods are wanted: of a Service its own and those of `services`, of an Ingress those of all its backends.
+    pub endpoints: bool,
 }
 
 /// A kind of the provider's own that the engine watches for it.
@@ -42,8 +70,12 @@ pub struct OwnKind {
     pub kind: &'static str,
     /// Plural, lower case.
     pub plural: &'static str,
-    /// Namespaced kinds are read from `--config-namespace` only.
-    pub namespaced: bool,
+    /// Where its objects are.
+    pub scope: KindScope,
+    /// Each object is a load balancer's member of its own, such as one that binds targets to what the user made.
+    pub members: bool,
+    /// Labels of objects that another controller made for itself: those are no members.
+    pub made_by_others: &'static [&'static str],
     /// Without the CRD the provider can do nothing useful: reported as a problem (never fatal).
     pub required: bool,
 }
@@ -67,6 +99,26 @@ pub struct Wants {
     pub kinds: Vec<OwnKind>,
 }
 
+/// A controller whose load balancers a provider can take over as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Name, as in `--adopt`.
+    pub name: &'static str,
+    /// Name of the Lease by which it elects its leader. As long as somebody holds it, nothing is done.
+    pub lease: &'static str,
+    /// Its finalizers, of all kinds of objects; one that ends in `/` stands for all that begin so.
+    pub finalizers: &'static [&'static str],
+}
+
+/// An annotation that says of a Service without class whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Key of the annotation.
+    pub annotation: String,
+    /// Values that claim the Service.
+    pub values: Vec<String>,
+}
+
 /// What a provider can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -78,8 +130,15 @@ pub struct Capabilities {
     pub protocols: Vec<Protocol>,
     /// Whether Services without `loadBalancerClass` are ours by default.
     pub own_classless: bool,
+    /// Classes that are ours where the user names none.
+    pub classes: Vec<String>,
+    /// What makes a Service without class ours all the same, unless the user says whose they are.
+    pub claims: Vec<Claim>,
     /// Whether a Service must have a NodePort to be served; ports without one are reported.
     pub needs_node_ports: bool,
+    /// It makes the routes of its L7 load balancers out of the members itself, as its rules depend on more than host and path:
+    /// [`crate::HttpBody`] stays empty, and nobody else looks for conflicts between routes or for Secrets of certificates.
+    pub own_routes: bool,
     /// How long an orphan must have been seen before it is deleted; zero where deleting costs nobody anything.
     pub orphan_grace: Duration,
     /// Longest time a single call that writes can take, retries included (D of the fencing rules).
@@ -100,6 +159,14 @@ pub struct OwnObject {
     pub labels: BTreeMap<String, String>,
     /// Annotations with our prefix ([`crate::names::ANNOTATION_PREFIX`]); no others.
     pub annotations: BTreeMap<String, String>,
+    /// All finalizers, ours and others'.
+    pub finalizers: Vec<String>,
+    /// deletionTimestamp is set.
+    pub deleting: bool,
+    /// resourceVersion, for conditional writes; no decision depends on it.
+    pub resource_version: String,
+    /// Counts changes of `spec`; 0 where it is not known.
+    pub generation: i64,
     /// `spec`.
     pub spec: serde_json::Value,
     /// `status`, or null.
@@ -121,6 +188,10 @@ impl OwnObject {
             created: None,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            finalizers: Vec::new(),
+            deleting: false,
+            resource_version: String::new(),
+            generation: 0,
             spec,
             status: serde_json::Value::Null,
         }
@@ -176,6 +247,25 @@ pub struct Owned {
     pub key: LbKey,
 }
 
+/// When an inventory is read again: others change what it tells of, and nothing says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// This long after it was read, in any case.
+    pub calm: Duration,
+    /// This long after it was read, while some load balancer is not as wanted: what is missing may have come.
+    pub troubled: Duration,
+    /// As soon as this, after something was found wrong that was not before: what it refers to may be younger than the inventory.
+    pub soonest: Duration,
+}
+
+impl Refresh {
+    /// Whether to read it now. `troubled`: some load balancer is not as wanted; `new`: for a reason that is newer than the inventory.
+    #[must_use]
+    pub fn due(&self, age: Duration, troubled: bool, new: bool) -> bool {
+        age >= self.calm || (troubled && age >= self.troubled) || (new && age >= self.soonest)
+    }
+}
+
 /// A cloud. Everything that decides is pure and synchronous; only the last five methods do I/O.
 ///
 /// Identity towards the cloud is [`LbKey::owner_tag`]. [`observe`](Self::observe) may answer from what the provider knows for sure (its
@@ -200,6 +290,11 @@ pub trait CloudProvider: Send + Sync + 'static {
     fn wants(&self) -> Wants;
     /// Which load balancer a member belongs to. Pure.
     fn key(&self, member: &Member) -> LbKey;
+    /// What else a member of a kind depends on, by its annotations; of an own kind, by its `spec`, as JSON under [`OWN_SPEC`]. Pure.
+    fn references(&self, kind: &Kind, annotations: &BTreeMap<String, String>) -> References {
+        let _ = (kind, annotations);
+        References::default()
+    }
     /// Facts out of own objects and inventory, and what is wrong with them; one bad object never hides another. Pure.
     fn facts(&self, objects: &OwnObjects, inventory: &Self::Inventory) -> (Self::Facts, Vec<Problem>);
     /// The stack for a load balancer; an empty stack for one without members. Pure.
@@ -228,6 +323,10 @@ pub trait CloudProvider: Send + Sync + 'static {
     /// Called once when leadership begins, after the first complete lists and before any other call. `all` holds the members that are leaving too:
     /// what their status shows is not free before it is gone. Metal takes over the addresses that members have already; a cloud takes its inventory of what carries our mark.
     fn start(&self, all: &[LoadBalancer], facts: &Self::Facts) -> impl Future<Output = Result<()>> + Send;
+    /// When the inventory is read again; `None`: it does not change by itself.
+    fn refresh(&self) -> Option<Refresh> {
+        None
+    }
     /// Reads the inventory.
     fn inventory(&self) -> impl Future<Output = Result<Self::Inventory>> + Send;
     /// Looks at what is there for a key.
@@ -236,6 +335,12 @@ pub trait CloudProvider: Send + Sync + 'static {
     fn apply(&self, change: &Self::Change, fence: &Fence) -> impl Future<Output = Result<Outcome>> + Send;
     /// Everything in the cloud that carries our cluster's mark, for finding orphans.
     fn owned(&self) -> impl Future<Output = Result<Vec<Owned>>> + Send;
+
+    /// The machines behind these Nodes, in their order, in as few calls as the cloud allows. Asked only of a cloud that has machines.
+    fn instances(&self, nodes: &[NodeRef]) -> impl Future<Output = Result<Vec<Found>>> + Send {
+        let unknown = nodes.iter().map(|_| Found::Unknown("this provider knows no machines".to_owned()));
+        std::future::ready(Ok(unknown.collect()))
+    }
 
     /// How often [`audit`](Self::audit) is worth its calls; `None`: never (nothing can drift).
     fn audit_period(&self) -> Option<Duration> {
@@ -253,6 +358,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_inventory_is_read_again_in_time() {
+        let seconds = Duration::from_secs;
+        let refresh = Refresh { calm: seconds(300), troubled: seconds(60), soonest: seconds(10) };
+        for (age, troubled, new, due) in [
+            (299, false, false, false),
+            (300, false, false, true),
+            (59, true, false, false),
+            (60, true, false, true),
+            (9, true, true, false),
+            (10, true, true, true),
+        ] {
+            assert_eq!(refresh.due(seconds(age), troubled, new), due, "{age} {troubled} {new}");
+        }
+    }
 
     #[test]
     fn an_own_object_does_not_show_its_password() {

@@ -83,6 +83,8 @@ pub struct MemberStatus {
     pub conditions: Vec<Condition>,
     /// Annotations to set, or to remove (`None`), written together with the status.
     pub annotations: BTreeMap<String, Option<String>>,
+    /// Finalizers of a peer whose load balancer was taken over, to be removed; one that ends in `/` stands for all that begin so.
+    pub peer_finalizers: Vec<String>,
     /// Reasons why something of this member is pending or refused.
     pub problems: Vec<Problem>,
     /// Normal Events, sent when the status is written because it changed.

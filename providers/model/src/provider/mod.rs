@@ -121,7 +121,10 @@ impl<T: Transport> CloudProvider for Model<T> {
             l7: true,
             protocols: vec![Protocol::Tcp, Protocol::Udp],
             own_classless: true,
+            classes: Vec::new(),
+            claims: Vec::new(),
             needs_node_ports: true,
+            own_routes: false,
             orphan_grace: self.options.orphan_grace,
             write_deadline: self.options.write_deadline,
             status_is_commit: false,
@@ -142,7 +145,7 @@ impl<T: Transport> CloudProvider for Model<T> {
 
     fn key(&self, member: &Member) -> LbKey {
         let layer = match member.spec {
-            MemberSpec::Service(_) => Layer::L4,
+            MemberSpec::Service(_) | MemberSpec::Own(_) => Layer::L4,
             MemberSpec::Ingress(_) => Layer::L7,
         };
         match naming::group(&member.annotations, &member.object.namespace) {

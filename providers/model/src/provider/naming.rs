@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use causeway_api::{Backend, Layer, LbKey, ObjectRef, PathMatch, digest, names};
+use causeway_api::{Backend, Layer, LbKey, PathMatch, digest, names};
 
 use crate::cloud::{Scheme, Tags};
 
@@ -46,18 +46,7 @@ pub fn marked(tags: &Tags, cluster: &str) -> bool {
 /// The key that the tags of a load balancer tell; namespace and name of a single object are not in them.
 #[must_use]
 pub fn key(tags: &Tags) -> Option<LbKey> {
-    let layer = match tags.get(names::TAG_RESOURCE)?.as_str() {
-        "LoadBalancer.L4" => Layer::L4,
-        "LoadBalancer.L7" => Layer::L7,
-        _ => return None,
-    };
-    let (kind, id) = tags.get(names::TAG_OWNER)?.split_once('/')?;
-    match kind {
-        "service" => Some(LbKey::object(layer, ObjectRef::service("", "", id))),
-        "ingress" => Some(LbKey::object(layer, ObjectRef::ingress("", "", id))),
-        "group" => Some(LbKey::group(layer, id)),
-        _ => None,
-    }
+    LbKey::of_owner_tag(tags.get(names::TAG_OWNER)?)
 }
 
 /// Name of a load balancer, 29 characters. What is fixed for its life is part of it, so that the successor can stand beside it
@@ -104,6 +93,8 @@ pub fn group(annotations: &BTreeMap<String, String>, namespace: &str) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use causeway_api::ObjectRef;
+
     use super::*;
 
     #[test]

@@ -30,6 +30,7 @@ pub fn status(stack: &ModelStack, have: &Observed) -> Vec<MemberStatus> {
                 ingress,
                 conditions: ports_error(member).into_iter().collect(),
                 annotations: std::collections::BTreeMap::new(),
+                peer_finalizers: Vec::new(),
                 problems: Vec::new(),
                 notes: Vec::new(),
             }

@@ -11,7 +11,7 @@ use causeway_api::{
     AppliedHash, Backend, Body, Certificate, CloudError, CloudProvider, Family, FamilyPolicy, Fence,
     HealthCheck, HealthProtocol, HttpBody, IngressSpec, Layer, LbKey, Listener, LoadBalancer, Mark, Member,
     MemberSpec, Node, NodeSet, ObjectRef, Outcome, PathMatch, Plan, PlannedChange, Protocol, Route,
-    ServicePort, ServiceSpec, TrafficPolicy, Verb, names,
+    ServicePort, ServiceSpec, TargetPort, TrafficPolicy, Verb, names,
 };
 use causeway_model::cloud::{Cloud, Fault, Settings, Snapshot, Style};
 use causeway_model::provider::{Change, Facts, ModelStack, Quotas, hash, naming};
@@ -113,10 +113,13 @@ pub fn member(object: ObjectRef, created: Option<i64>, group: Option<u8>, spec: 
         object,
         created,
         class: None,
+        class_parameters: None,
         annotations: annotations(group),
         labels: BTreeMap::new(),
         namespace_labels: BTreeMap::new(),
         current: Vec::new(),
+        services: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         spec,
     }
 }
@@ -128,6 +131,7 @@ impl Svc {
             protocol: *protocol,
             port: *port,
             node_port: *node_port,
+            target_port: TargetPort::Number(*port),
             app_protocol: None,
         });
         let families = if self.dual { vec![Family::V4, Family::V6] } else { vec![Family::V4] };
@@ -161,10 +165,16 @@ pub fn backend(number: u8) -> Backend {
     Backend {
         namespace: "ns".into(),
         service: format!("b{number}"),
+        uid: format!("uid-b{number}").into(),
         port: "80".into(),
         // One backend has no NodePort: it is answered 503.
         node_port: (number != 3).then(|| 32_000 + u16::from(number)),
         service_port: Some(80),
+        port_name: String::new(),
+        ports: Vec::new(),
+        target_port: Some(TargetPort::Number(8080)),
+        families: vec![Family::V4],
+        endpoints: Default::default(),
         traffic_policy: TrafficPolicy::Cluster,
         health: health(Some(10_256)),
         annotations: BTreeMap::new(),
