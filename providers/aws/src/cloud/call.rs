@@ -1,0 +1,316 @@
+//! The narrow way to AWS: exactly the calls that are made, as data. One value is one call of the API; lists come page by page.
+//!
+//! That calls are data is what limits, counts, faults and the fake of the tests hang on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use serde::Serialize;
+
+use super::records::{Healths, Listener, LoadBalancer, Machine, Rule, SecurityGroup, Tagged, TargetGroup};
+use crate::inventory::Answers;
+use crate::stack::{
+    Attribute, HealthCheckConfig, IpAddressType, IpPermission, ListenerRuleSpec, ListenerSpec,
+    LoadBalancerSpec, MinimumCapacity, OnOff, SecurityGroupSpec, SubnetMapping, Tags, Target,
+    TargetGroupSpec,
+};
+
+/// Which of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Which {
+    /// All of the region.
+    All,
+    /// By ARN or id, at most 20. One that is missing fails the whole call.
+    Ids(Vec<String>),
+    /// By name, at most 20. One that is missing fails the whole call.
+    Names(Vec<String>),
+    /// Those of a load balancer.
+    Of(String),
+}
+
+/// What attributes belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Attributed {
+    /// A load balancer.
+    LoadBalancer,
+    /// A target group.
+    TargetGroup,
+    /// A listener.
+    Listener,
+}
+
+/// One answer of the inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Query {
+    /// DescribeAccountLimits of ELBv2.
+    AccountLimits,
+    /// DescribeSubnets of a VPC.
+    Subnets(String),
+    /// DescribeVpcs of a VPC.
+    Vpc(String),
+    /// DescribeRouteTables of a VPC.
+    RouteTables(String),
+    /// DescribeSecurityGroups of a VPC.
+    SecurityGroups(String),
+    /// DescribeAvailabilityZones.
+    Zones,
+    /// DescribeAddresses.
+    Addresses,
+    /// DescribeInstances of a VPC.
+    Instances(String),
+    /// ListCertificates of ACM.
+    Certificates,
+    /// DescribeCertificate of ACM.
+    Certificate(String),
+}
+
+/// How instances are looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum MachinesBy {
+    /// By id, at most 200; one that is missing is left out.
+    Ids(Vec<String>),
+    /// By private DNS name within a VPC, at most 200.
+    PrivateDnsNames {
+        /// Id of the VPC.
+        vpc: String,
+        /// The names.
+        names: Vec<String>,
+    },
+}
+
+/// One call. Writes name resources by ARN or id; all tokens in specs are literal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(
+    missing_docs,
+    reason = "named as in the API reference of ELBv2, EC2 and the tagging API, whose words say more"
+)]
+pub enum Call {
+    DescribeLoadBalancers { which: Which, marker: Option<String> },
+    DescribeTargetGroups { which: Which, marker: Option<String> },
+    DescribeListeners { load_balancer: String, marker: Option<String> },
+    DescribeListenerCertificates { listener: String, marker: Option<String> },
+    DescribeRules { listener: String, marker: Option<String> },
+    DescribeTags { arns: Vec<String> },
+    DescribeTargetHealth { group: String },
+    DescribeAttributes { of: Attributed, arn: String },
+    DescribeSecurityGroups { ids: Vec<String> },
+    FindSecurityGroup { vpc: String, name: String },
+    GetResources { tags: Tags, marker: Option<String> },
+    DescribeInstances { by: MachinesBy, marker: Option<String> },
+    Inventory { query: Query, marker: Option<String> },
+
+    CreateLoadBalancer { spec: Box<LoadBalancerSpec> },
+    ModifyAttributes { of: Attributed, arn: String, attributes: Vec<Attribute> },
+    ModifyCapacityReservation { arn: String, capacity: MinimumCapacity },
+    SetSubnets { arn: String, mappings: Vec<SubnetMapping>, family: IpAddressType, source_nat: Option<OnOff> },
+    SetSecurityGroups { arn: String, groups: BTreeSet<String>, private_link: Option<OnOff> },
+    SetIpAddressType { arn: String, family: IpAddressType },
+    DeleteLoadBalancer { arn: String },
+    CreateTargetGroup { vpc: String, spec: Box<TargetGroupSpec> },
+    ModifyTargetGroup { arn: String, health: Box<HealthCheckConfig> },
+    DeleteTargetGroup { arn: String },
+    CreateListener { spec: Box<ListenerSpec> },
+    ModifyListener { arn: String, spec: Box<ListenerSpec> },
+    AddListenerCertificates { listener: String, certificates: BTreeSet<String> },
+    RemoveListenerCertificates { listener: String, certificates: BTreeSet<String> },
+    DeleteListener { arn: String },
+    CreateRule { spec: Box<ListenerRuleSpec> },
+    ModifyRule { arn: String, spec: Box<ListenerRuleSpec> },
+    SetRulePriorities { priorities: BTreeMap<String, u32> },
+    DeleteRule { arn: String },
+    RegisterTargets { group: String, targets: Vec<Target> },
+    DeregisterTargets { group: String, targets: Vec<Target> },
+    AddTags { arns: BTreeSet<String>, tags: Tags },
+    RemoveTags { arns: BTreeSet<String>, keys: BTreeSet<String> },
+    CreateSecurityGroup { vpc: String, spec: Box<SecurityGroupSpec> },
+    AuthorizeSecurityGroupIngress { group: String, rules: BTreeSet<IpPermission> },
+    RevokeSecurityGroupIngress { group: String, rules: BTreeSet<IpPermission> },
+    CreateTags { ids: BTreeSet<String>, tags: Tags },
+    DeleteTags { ids: BTreeSet<String>, keys: BTreeSet<String> },
+    DeleteSecurityGroup { id: String },
+}
+
+impl Call {
+    /// Name of the action in AWS's API.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::DescribeLoadBalancers { .. } => "DescribeLoadBalancers",
+            Self::DescribeTargetGroups { .. } => "DescribeTargetGroups",
+            Self::DescribeListeners { .. } => "DescribeListeners",
+            Self::DescribeListenerCertificates { .. } => "DescribeListenerCertificates",
+            Self::DescribeRules { .. } => "DescribeRules",
+            Self::DescribeTags { .. } => "DescribeTags",
+            Self::DescribeTargetHealth { .. } => "DescribeTargetHealth",
+            Self::DescribeAttributes { of, .. } => match of {
+                Attributed::LoadBalancer => "DescribeLoadBalancerAttributes",
+                Attributed::TargetGroup => "DescribeTargetGroupAttributes",
+                Attributed::Listener => "DescribeListenerAttributes",
+            },
+            Self::DescribeSecurityGroups { .. } | Self::FindSecurityGroup { .. } => "DescribeSecurityGroups",
+            Self::GetResources { .. } => "GetResources",
+            Self::DescribeInstances { .. } => "DescribeInstances",
+            Self::Inventory { query, .. } => match query {
+                Query::AccountLimits => "DescribeAccountLimits",
+                Query::Subnets(_) => "DescribeSubnets",
+                Query::Vpc(_) => "DescribeVpcs",
+                Query::RouteTables(_) => "DescribeRouteTables",
+                Query::SecurityGroups(_) => "DescribeSecurityGroups",
+                Query::Zones => "DescribeAvailabilityZones",
+                Query::Addresses => "DescribeAddresses",
+                Query::Instances(_) => "DescribeInstances",
+                Query::Certificates => "ListCertificates",
+                Query::Certificate(_) => "DescribeCertificate",
+            },
+            Self::CreateLoadBalancer { .. } => "CreateLoadBalancer",
+            Self::ModifyAttributes { of, .. } => match of {
+                Attributed::LoadBalancer => "ModifyLoadBalancerAttributes",
+                Attributed::TargetGroup => "ModifyTargetGroupAttributes",
+                Attributed::Listener => "ModifyListenerAttributes",
+            },
+            Self::ModifyCapacityReservation { .. } => "ModifyCapacityReservation",
+            Self::SetSubnets { .. } => "SetSubnets",
+            Self::SetSecurityGroups { .. } => "SetSecurityGroups",
+            Self::SetIpAddressType { .. } => "SetIpAddressType",
+            Self::DeleteLoadBalancer { .. } => "DeleteLoadBalancer",
+            Self::CreateTargetGroup { .. } => "CreateTargetGroup",
+            Self::ModifyTargetGroup { .. } => "ModifyTargetGroup",
+            Self::DeleteTargetGroup { .. } => "DeleteTargetGroup",
+            Self::CreateListener { .. } => "CreateListener",
+            Self::ModifyListener { .. } => "ModifyListener",
+            Self::AddListenerCertificates { .. } => "AddListenerCertificates",
+            Self::RemoveListenerCertificates { .. } => "RemoveListenerCertificates",
+            Self::DeleteListener { .. } => "DeleteListener",
+            Self::CreateRule { .. } => "CreateRule",
+            Self::ModifyRule { .. } => "ModifyRule",
+            Self::SetRulePriorities { .. } => "SetRulePriorities",
+            Self::DeleteRule { .. } => "DeleteRule",
+            Self::RegisterTargets { .. } => "RegisterTargets",
+            Self::DeregisterTargets { .. } => "DeregisterTargets",
+            Self::AddTags { .. } => "AddTags",
+            Self::RemoveTags { .. } => "RemoveTags",
+            Self::CreateSecurityGroup { .. } => "CreateSecurityGroup",
+            Self::AuthorizeSecurityGroupIngress { .. } => "AuthorizeSecurityGroupIngress",
+            Self::RevokeSecurityGroupIngress { .. } => "RevokeSecurityGroupIngress",
+            Self::CreateTags { .. } => "CreateTags",
+            Self::DeleteTags { .. } => "DeleteTags",
+            Self::DeleteSecurityGroup { .. } => "DeleteSecurityGroup",
+        }
+    }
+
+    /// Whether it changes anything.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        !matches!(
+            self,
+            Self::DescribeLoadBalancers { .. }
+                | Self::DescribeTargetGroups { .. }
+                | Self::DescribeListeners { .. }
+                | Self::DescribeListenerCertificates { .. }
+                | Self::DescribeRules { .. }
+                | Self::DescribeTags { .. }
+                | Self::DescribeTargetHealth { .. }
+                | Self::DescribeAttributes { .. }
+                | Self::DescribeSecurityGroups { .. }
+                | Self::FindSecurityGroup { .. }
+                | Self::GetResources { .. }
+                | Self::DescribeInstances { .. }
+                | Self::Inventory { .. }
+        )
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Its items.
+    pub items: Vec<T>,
+    /// Where the next one begins.
+    pub next: Option<String>,
+}
+
+/// What AWS answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// A load balancer was made, or was there as asked.
+    LoadBalancer(Box<LoadBalancer>),
+    /// Something else was made: its ARN or id.
+    Made(String),
+    /// Load balancers.
+    LoadBalancers(Page<LoadBalancer>),
+    /// Target groups.
+    TargetGroups(Page<TargetGroup>),
+    /// Listeners.
+    Listeners(Page<Listener>),
+    /// Certificates of a listener: ARN, and whether it is the default one.
+    Certificates(Page<(String, bool)>),
+    /// Rules, without the default one.
+    Rules(Page<Rule>),
+    /// Tags by ARN.
+    Tagged(Page<Tagged>),
+    /// Targets.
+    Healths(Healths),
+    /// Attributes.
+    Attributes(BTreeMap<String, String>),
+    /// Security groups.
+    SecurityGroups(Vec<SecurityGroup>),
+    /// Instances.
+    Machines(Page<Machine>),
+    /// A part of the inventory, and where its next page begins.
+    Inventory(Box<Answers>, Option<String>),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// AWS refused; it did nothing.
+    #[error("{code}: {message}")]
+    Refused {
+        /// Code, as in the API reference.
+        code: String,
+        /// What it said.
+        message: String,
+    },
+    /// No answer, or one that says nothing: the call may have taken effect.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+}
+
+impl Failure {
+    /// AWS refused with this code.
+    pub fn refused(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Refused { code: code.into(), message: message.into() }
+    }
+
+    /// The code, if AWS gave one.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Refused { code, .. } => code,
+            Self::NoAnswer(_) => "",
+        }
+    }
+}
+
+/// Whatever answers calls.
+pub trait Api: Send + Sync + 'static {
+    /// Makes one call, once.
+    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send;
+
+    /// Seconds since the epoch.
+    fn unix(&self) -> u64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+}
+
+impl<A: Api> Api for std::sync::Arc<A> {
+    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send {
+        (**self).call(call)
+    }
+
+    fn unix(&self) -> u64 {
+        (**self).unix()
+    }
+}

@@ -1,0 +1,127 @@
+//! What is there of one stack, and what is known of all: the inventory of the start, brought up to date by the answers to our own writes.
+//!
+//! [`Observed`] and [`known`] are pure; [`read`] and [`several`] call AWS.
+
+pub mod known;
+pub mod read;
+pub mod several;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use known::Known;
+
+use crate::adopt::PeerStack;
+use crate::cloud::records::{Listener, LoadBalancer, Rule, SecurityGroup, TargetGroup};
+use crate::plan::bare;
+use crate::plan::marks::resource_id;
+use crate::security::signer;
+use crate::stack::{IpPermission, ResourceType, Target};
+
+/// What all stacks share, as far as it is there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SharedHave {
+    /// Id of the backend security group.
+    pub backend_group: Option<String>,
+    /// Rules that the nodes' security groups have, without descriptions.
+    pub node_rules: BTreeMap<String, BTreeSet<IpPermission>>,
+    /// Those of them that one load balancer alone needs, as they are.
+    pub signed_rules: BTreeMap<String, BTreeSet<IpPermission>>,
+}
+
+impl SharedHave {
+    /// A nodes' group has these rules.
+    pub fn set_node_rules(&mut self, group: &str, rules: &[IpPermission]) {
+        self.node_rules.insert(group.to_owned(), BTreeSet::new());
+        self.signed_rules.remove(group);
+        self.add_node_rules(group, rules);
+    }
+
+    /// A nodes' group that is known has these rules more.
+    pub fn add_node_rules<'a>(&mut self, group: &str, rules: impl IntoIterator<Item = &'a IpPermission>) {
+        let Some(has) = self.node_rules.get_mut(group) else { return };
+        for rule in rules {
+            has.insert(bare(rule));
+            if signer(rule).is_some() {
+                self.signed_rules.entry(group.to_owned()).or_default().insert(rule.clone());
+            }
+        }
+    }
+
+    /// A nodes' group has these rules no more.
+    pub fn take_node_rules<'a>(&mut self, group: &str, rules: impl IntoIterator<Item = &'a IpPermission>) {
+        for rule in rules {
+            if let Some(has) = self.node_rules.get_mut(group) {
+                has.remove(&bare(rule));
+            }
+            if let Some(has) = self.signed_rules.get_mut(group) {
+                has.remove(rule);
+            }
+        }
+    }
+
+    /// What the nodes' groups have for an owner alone.
+    pub fn signed_by<'a>(&'a self, owner: &'a str) -> impl Iterator<Item = (&'a str, &'a IpPermission)> {
+        let all = self
+            .signed_rules
+            .iter()
+            .flat_map(|(group, rules)| rules.iter().map(move |r| (group.as_str(), r)));
+        all.filter(move |(_, rule)| signer(rule) == Some(owner))
+    }
+}
+
+/// What is there of one stack. `Default`: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Observed {
+    /// Everything that there is was read. If not: of load balancers and target groups only what lists say and their tags, of security groups the tags,
+    /// and no listener.
+    pub whole: bool,
+    /// Load balancers.
+    pub load_balancers: Vec<LoadBalancer>,
+    /// Target groups.
+    pub target_groups: Vec<TargetGroup>,
+    /// Targets by the ARN of their target group, without those that are draining. Absent: not known.
+    pub targets: BTreeMap<String, BTreeSet<Target>>,
+    /// Listeners.
+    pub listeners: Vec<Listener>,
+    /// Rules.
+    pub rules: Vec<Rule>,
+    /// Security groups.
+    pub security_groups: Vec<SecurityGroup>,
+    /// What is shared.
+    pub shared: SharedHave,
+    /// Target groups, by ARN, that have a healthy target, of those that were asked about.
+    pub healthy: BTreeSet<String>,
+    /// Target groups, by ARN, that have got no traffic for long enough.
+    pub drained: BTreeSet<String>,
+    /// Targets, by target group, that AWS would not take; they are counted among [`Self::targets`].
+    pub refused: BTreeMap<String, BTreeSet<Target>>,
+    /// What the peer made, by its tags, for an object of this name, and nobody has taken over; only where things are taken over at all.
+    pub peer: Option<Box<PeerStack>>,
+    /// Load balancers, by ARN, that others followed, and how long ago.
+    pub retired: BTreeMap<String, Duration>,
+}
+
+impl Observed {
+    /// Whether nothing is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.load_balancers.is_empty() && self.target_groups.is_empty() && self.security_groups.is_empty()
+    }
+
+    /// Load balancers with this id in the stack.
+    pub fn load_balancers_of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a LoadBalancer> {
+        self.load_balancers
+            .iter()
+            .filter(move |lb| resource_id(&lb.spec.tags, ResourceType::LoadBalancer) == Some(id))
+    }
+
+    /// Target groups with this id in the stack.
+    pub fn target_groups_of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a TargetGroup> {
+        self.target_groups
+            .iter()
+            .filter(move |group| resource_id(&group.spec.tags, ResourceType::TargetGroup) == Some(id))
+    }
+}

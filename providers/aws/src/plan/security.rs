@@ -1,0 +1,141 @@
+//! Security groups: those of the stack, and what is shared. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use causeway_api::{Limit, Mark, Verb};
+
+use super::{Draft, Op};
+use crate::security::{BACKEND_GROUP, MOST_RULES, signed};
+use crate::stack::{IpPermission, ResourceType, Token};
+
+/// A rule without what AWS does not compare.
+#[must_use]
+pub fn bare(rule: &IpPermission) -> IpPermission {
+    let mut rule = rule.clone();
+    rule.ip_ranges.iter_mut().for_each(|r| r.description.clear());
+    rule.ipv6_ranges.iter_mut().for_each(|r| r.description.clear());
+    rule.group_pairs.iter_mut().for_each(|p| p.description.clear());
+    if rule.ip_protocol == "-1" {
+        (rule.from_port, rule.to_port) = (None, None);
+    }
+    rule
+}
+
+/// Rules to add, and rules to take away; descriptions do not count.
+#[must_use]
+pub fn rule_changes<'a>(
+    want: impl IntoIterator<Item = &'a IpPermission>,
+    have: impl IntoIterator<Item = &'a IpPermission>,
+) -> (BTreeSet<IpPermission>, BTreeSet<IpPermission>) {
+    let want: BTreeMap<_, _> = want.into_iter().map(|r| (bare(r), r)).collect();
+    let have: BTreeMap<_, _> = have.into_iter().map(|r| (bare(r), r)).collect();
+    let add = want.iter().filter(|(key, _)| !have.contains_key(key)).map(|(_, r)| (*r).clone()).collect();
+    let take = have.iter().filter(|(key, _)| !want.contains_key(key)).map(|(_, r)| (*r).clone()).collect();
+    (add, take)
+}
+
+impl Draft<'_> {
+    /// What all stacks share.
+    pub(super) fn shared(&mut self) {
+        let kind = ResourceType::SecurityGroup;
+        if let Some(spec) = &self.want.shared.backend_group
+            && self.have.shared.backend_group.is_none()
+        {
+            let summary = format!("make security group {}, which all load balancers share", spec.group_name);
+            let op = Op::EnsureBackendGroup(Box::new(spec.clone()));
+            self.push(op, Verb::Create, kind, BACKEND_GROUP, summary);
+        }
+        let owner = self.want.owner.as_str();
+        let rules: BTreeSet<IpPermission> =
+            self.want.shared.node_rules.iter().map(|r| signed(self.resolve(r), owner)).collect();
+        for group in &self.want.shared.node_groups {
+            let none = BTreeSet::new();
+            let has = self.have.shared.node_rules.get(group).unwrap_or(&none);
+            let missing: BTreeSet<_> = rules.iter().filter(|r| !has.contains(&bare(r))).cloned().collect();
+            if !missing.is_empty() {
+                let summary =
+                    format!("let the nodes' security group {group} have {} more rules", missing.len());
+                let op = Op::EnsureNodeRules { group: group.clone(), rules: missing };
+                self.push(op, Verb::Update, kind, group, summary).mark = Mark::UserNamed;
+            }
+        }
+        let kept = rules.iter().map(bare).collect();
+        self.revoke_node_rules(&kept);
+    }
+
+    /// Rules of the nodes' groups that this load balancer alone needed, but for those that are kept: ports that it has no more, and networks that may not come in any more.
+    pub(super) fn revoke_node_rules(&mut self, kept: &BTreeSet<IpPermission>) {
+        let mut gone: BTreeMap<&str, BTreeSet<IpPermission>> = BTreeMap::new();
+        for (group, rule) in self.have.shared.signed_by(&self.want.owner) {
+            if !kept.contains(&bare(rule)) {
+                gone.entry(group).or_default().insert(rule.clone());
+            }
+        }
+        for (group, rules) in gone {
+            let summary = format!("take {} rules from the nodes' security group {group}", rules.len());
+            let op = Op::RevokeNodeRules { group: group.to_owned(), rules };
+            self.push(op, Verb::Update, ResourceType::SecurityGroup, group, summary).mark = Mark::UserNamed;
+        }
+    }
+
+    /// Security groups of the stack.
+    pub(super) fn security_groups(&mut self) {
+        let kind = ResourceType::SecurityGroup;
+        for (id, spec) in &self.want.security_groups {
+            let have = self
+                .have
+                .security_groups
+                .iter()
+                .find(|g| super::marks::resource_id(&g.spec.tags, kind) == Some(id));
+            let wanted: Vec<IpPermission> = spec.ingress.iter().map(|r| self.resolve(r)).collect();
+            let tags = self.tags(kind, id, &spec.tags);
+            let limits = vec![Limit {
+                name: "inbound rules per security group".to_owned(),
+                after: wanted.len() as u64,
+                max: MOST_RULES as u64,
+            }];
+            let Some(have) = have else {
+                let mut made = spec.clone();
+                made.ingress.clear();
+                made.tags = tags;
+                let summary = format!("make security group {}", made.group_name);
+                let op = Op::CreateSecurityGroup { id: id.clone(), spec: Box::new(made) };
+                self.push(op, Verb::Create, kind, id, summary);
+                self.authorize(id, Token::of(kind, id.clone()), wanted.into_iter().collect(), limits);
+                continue;
+            };
+            let (add, mut take) = rule_changes(&wanted, &have.spec.ingress);
+            // Whoever may reach a listener that stays as it is goes on reaching it.
+            let kept = |port: Option<u16>| port.is_some_and(|p| self.want.kept.contains(&p.to_string()));
+            take.retain(|rule| !kept(rule.from_port));
+            // Room first, where both do not fit.
+            let squeezed = have.spec.ingress.len() + add.len() > MOST_RULES;
+            if squeezed {
+                self.revoke(id, &have.id, take.clone());
+            }
+            self.authorize(id, Token::literal(have.id.as_str()), add, limits);
+            if !squeezed {
+                self.revoke(id, &have.id, take);
+            }
+            self.retag(kind, id, &have.id, tags, &have.spec.tags);
+        }
+    }
+
+    fn authorize(&mut self, id: &str, group: Token, rules: BTreeSet<IpPermission>, limits: Vec<Limit>) {
+        if rules.is_empty() {
+            return;
+        }
+        let summary = format!("add {} rules to security group {id}", rules.len());
+        let op = Op::Authorize { group, rules };
+        self.push(op, Verb::Update, ResourceType::SecurityGroup, id, summary).limits = limits;
+    }
+
+    fn revoke(&mut self, id: &str, group: &str, rules: BTreeSet<IpPermission>) {
+        if rules.is_empty() {
+            return;
+        }
+        let summary = format!("take {} rules from security group {id}", rules.len());
+        let op = Op::Revoke { group: Token::literal(group), rules };
+        self.push(op, Verb::Update, ResourceType::SecurityGroup, id, summary);
+    }
+}
