@@ -55,7 +55,7 @@ fn world(change: impl Fn(&mut Announcement), annotations: &[(&str, &str)]) -> Wo
             labels: Labels::from([("app".to_owned(), format!("service-{n}"))]),
             shares_address: false,
             when: When::ClusterEndpoints,
-            endpoints: Endpoints { by_node: on.collect() },
+            endpoints: Endpoints { by_node: on.collect(), ..Endpoints::default() },
             single_announcer: false,
         };
         change(&mut announcement);

@@ -302,14 +302,13 @@ struct Concerned<'a> {
     changes: &'a Changes,
     order: &'a Order,
     electorate: &'a Electorate,
-    me: &'a str,
     me_changed: bool,
 }
 
 impl<'a> Concerned<'a> {
-    fn new(changes: &'a Changes, electorate: &'a Electorate, order: &'a Order, me: &'a str) -> Self {
+    fn new(changes: &'a Changes, electorate: &'a Electorate, order: &'a Order, me: &str) -> Self {
         let me_changed = electorate.index(me).is_some_and(|me| changes.nodes.contains(&me));
-        Self { changes, order, electorate, me, me_changed }
+        Self { changes, order, electorate, me_changed }
     }
 
     fn concern(&self, election: &Election) -> bool {
@@ -325,20 +324,19 @@ impl<'a> Concerned<'a> {
         if *renumbered {
             return true;
         }
+        // Why this node itself is silent may be another reason now; and as long as somebody alive holds the address, wherever that is, those that may
+        // just be starting do not stand.
+        let mut holders = self.electorate.holders.get(address).into_iter().flatten();
+        if self.me_changed || holders.any(|(node, _)| nodes.contains(node)) {
+            return true;
+        }
         if let (Some(looked_at), Some(order)) = (election.looked_at, self.order.known(*address)) {
-            let first = order.iter().take(looked_at);
-            let holders = self.electorate.holders.get(address).into_iter().flatten().map(|(node, _)| node);
-            // Why this node itself is silent may be another reason now.
-            return self.me_changed || first.chain(holders).any(|node| nodes.contains(node));
+            return order.iter().take(looked_at).any(|node| nodes.contains(node));
         }
         let may_stand = |node: &u16| {
             let voter = self.electorate.node(*node);
             let selected = |ad: &u16| voter.matched[usize::from(*ad)].is_some();
-            let local = || {
-                lb.when != When::LocalEndpoints
-                    || voter.name == self.me
-                    || usable_on(&lb.endpoints, &voter.name)
-            };
+            let local = || lb.when != When::LocalEndpoints || usable_on(&lb.endpoints, &voter.name);
             election.advertisements.iter().any(selected) && local()
         };
         nodes.iter().any(may_stand)

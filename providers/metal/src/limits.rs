@@ -23,7 +23,10 @@ pub fn capabilities() -> Capabilities {
         // Addresses carry every protocol; kube-proxy takes the packets.
         protocols: vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp],
         own_classless: true,
+        classes: Vec::new(),
+        claims: Vec::new(),
         needs_node_ports: false,
+        own_routes: false,
         // Nothing outlives the object: an address is free as soon as no status shows it.
         orphan_grace: Duration::ZERO,
         write_deadline: WRITE_DEADLINE,

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use causeway_api::{
-    Capabilities, CloudProvider, EndpointDetail, Fence, Layer, LbKey, LoadBalancer, Member, MemberSpec,
-    MemberStatus, Outcome, OwnKind, OwnObjects, OwnStatus, Owned, Plan, Problem, Result, Wants,
+    Capabilities, CloudProvider, EndpointDetail, Fence, KindScope, Layer, LbKey, LoadBalancer, Member,
+    MemberSpec, MemberStatus, Outcome, OwnKind, OwnObjects, OwnStatus, Owned, Plan, Problem, Result, Wants,
 };
 
 use crate::allocator::OutsidePools;
@@ -37,7 +37,9 @@ pub fn own_kinds() -> Vec<OwnKind> {
         also: &[],
         kind,
         plural,
-        namespaced: true,
+        scope: KindScope::ConfigNamespace,
+        members: false,
+        made_by_others: &[],
         required,
     };
     let peers = OwnKind { also: &[VERSION], ..kind(GROUP, PEER_VERSION, "BGPPeer", "bgppeers", false) };
@@ -101,7 +103,7 @@ impl CloudProvider for Metal {
 
     fn key(&self, member: &Member) -> LbKey {
         let layer = match member.spec {
-            MemberSpec::Service(_) => Layer::L4,
+            MemberSpec::Service(_) | MemberSpec::Own(_) => Layer::L4,
             MemberSpec::Ingress(_) => Layer::L7,
         };
         LbKey::object(layer, member.object.clone())

@@ -36,6 +36,7 @@ pub fn status(want: &MetalStack, have: &Held) -> Vec<MemberStatus> {
             .flatten()
             .collect(),
         annotations: BTreeMap::from([(ANNOTATION_FROM_POOL.to_owned(), pool)]),
+        peer_finalizers: Vec::new(),
         problems: problems(wanted, &want.facts, have),
         notes: have.notes.clone(),
     }]

@@ -70,6 +70,7 @@ mod tests {
             when: When::ClusterEndpoints,
             endpoints: Endpoints {
                 by_node: [("n".to_owned(), EndpointsPerNode { ready, serving: 1 })].into(),
+                ..Endpoints::default()
             },
             single_announcer: false,
         };

@@ -31,6 +31,7 @@ pub mod membership;
 pub mod metrics;
 pub mod moment;
 pub mod netlink;
+pub mod parting;
 pub mod peering;
 mod port;
 pub mod routers;

@@ -24,10 +24,12 @@ use crate::bfd_run::{self, BfdChannels, BfdMetrics, BfdPeer, BfdSnapshot, PeerKe
 use crate::bgp::{State, StopReason};
 use crate::interfaces::Links;
 use crate::metrics::Metrics;
+use crate::moment::Moment;
+use crate::parting::Parting;
 use crate::peering::{self, BfdNews, Desired, PeeringSnapshot, Statuses};
 use crate::snapshot::RouteDecisionSnapshot;
 
-/// How long routers have to find other ways before routes are withdrawn, when this speaker ends (RFC 8326 §4).
+/// How long routers have to find other ways before routes are withdrawn, when this speaker ends or its node is drained (RFC 8326 §4).
 const GRACE: Duration = Duration::from_secs(1);
 /// What operators of routers read when it does.
 const FAREWELL: &str = "the speaker is stopped";
@@ -63,6 +65,7 @@ pub struct RouterChannels {
 pub(crate) struct Routers {
     desired: watch::Sender<Option<Arc<Desired>>>,
     routing: watch::Sender<Arc<Routing>>,
+    parting: Parting,
     stop: Option<oneshot::Sender<StopReason>>,
     sessions: JoinHandle<()>,
     asker: Asker,
@@ -107,10 +110,18 @@ impl Routers {
         let ended = async move { stopped.await.unwrap_or(StopReason::Restart) };
         let sessions = tokio::spawn(peering::run(config, channels, bgp, ended));
         let asker = Asker { bgp: ask_bgp, bfd: ask_bfd };
-        Routers { desired: desired_sender, routing: out.routing, stop: Some(stop), sessions, asker, metrics }
+        Routers {
+            desired: desired_sender,
+            routing: out.routing,
+            parting: Parting::new(GRACE),
+            stop: Some(stop),
+            sessions,
+            asker,
+            metrics,
+        }
     }
 
-    /// Decides anew what this node announces to whom. `addresses` are the node's own.
+    /// Decides anew what this node announces to whom. `addresses` are the node's own. To be called at [`Routers::next_deadline`] too.
     pub(crate) fn announce(
         &mut self,
         world: &World,
@@ -118,11 +129,16 @@ impl Routers {
         node: &str,
         unfit: &BTreeSet<Unfit>,
         addresses: &[IpAddr],
+        now: Moment,
     ) {
         let bgp = &world.bgp;
         let idle = bgp.peers.is_empty() && bgp.advertisements.is_empty();
         let mut routing = if idle { Routing::default() } else { routes(world, fleet, node, unfit) };
-        let ribs = std::mem::take(&mut routing.peers);
+        let mut ribs = std::mem::take(&mut routing.peers);
+        if let Some(before) = self.desired.borrow().as_deref() {
+            let told = before.peers.iter().map(|(name, wish)| (name, &wish.routes));
+            self.parting.linger(node, &routing.decisions, told, &mut ribs, now);
+        }
         self.routing.send_if_modified(|before| {
             let new = **before != routing;
             if new {
@@ -136,6 +152,11 @@ impl Routers {
             Desired::new(bgp, ribs, addresses.to_vec(), before.as_deref())
         };
         self.desired.send_replace(Some(Arc::new(desired)));
+    }
+
+    /// When routes that linger are to be withdrawn.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        self.parting.next_deadline()
     }
 
     /// Whom to ask for the state.

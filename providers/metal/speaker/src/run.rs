@@ -222,6 +222,9 @@ impl Speaker {
                 () = sleep_until(timer) => {
                     decide = self.beat() | self.reopen.is_some_and(|at| at <= Instant::now());
                     decide |= self.succession.is_overdue(now());
+                    if self.routers.next_deadline().is_some_and(|at| at <= now()) {
+                        self.route();
+                    }
                 }
             }
             if decide || self.ports.values().any(Port::failed) {
@@ -233,7 +236,8 @@ impl Speaker {
     }
 
     fn timer(&self) -> Instant {
-        let deadline = self.succession.next_deadline().into_iter().chain(self.asking_deadline()).min();
+        let deadlines = self.succession.next_deadline().into_iter().chain(self.asking_deadline());
+        let deadline = deadlines.chain(self.routers.next_deadline()).min();
         let wait = deadline.map_or(HEARTBEAT_OF_LOOP, |at| at.saturating_since(now()).min(HEARTBEAT_OF_LOOP));
         let timer = Instant::now() + wait;
         self.reopen.map_or(timer, |reopen| reopen.min(timer))
@@ -412,7 +416,7 @@ impl Speaker {
         let (Some(view), Some(fleet)) = (&self.view, self.succession.elections().fleet()) else { return };
         let node = &self.config.node;
         let addresses = view.peers.get(node).map(Vec::as_slice).unwrap_or_default();
-        self.routers.announce(&view.world, fleet, node, self.succession.unfit(), addresses);
+        self.routers.announce(&view.world, fleet, node, self.succession.unfit(), addresses, now());
     }
 
     /// Whether this node is about to go, and not only its speaker.

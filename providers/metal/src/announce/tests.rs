@@ -48,6 +48,7 @@ fn service(address: &str, when: When, endpoints: &[(&str, u32, u32)]) -> Announc
                     ((*n).into(), EndpointsPerNode { ready: *ready, serving: *serving })
                 })
                 .collect(),
+            ..Endpoints::default()
         },
         single_announcer: false,
     }

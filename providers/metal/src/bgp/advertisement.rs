@@ -26,7 +26,7 @@ pub struct RouteAttributes {
     pub communities: BTreeSet<u32>,
     /// Large communities (RFC 8092).
     pub large: BTreeSet<[u32; 3]>,
-    /// Link bandwidth, bytes per second (draft-ietf-idr-link-bandwidth).
+    /// Link bandwidth, bytes per second (RFC 10005).
     pub bandwidth: Option<u64>,
 }
 

@@ -191,6 +191,7 @@ pub(super) fn service(name: &str, address: &str, when: When, endpoints: &[(&str,
                     ((*node).to_owned(), EndpointsPerNode { ready: *ready, serving: *serving })
                 })
                 .collect(),
+            ..Endpoints::default()
         },
         single_announcer: false,
     }

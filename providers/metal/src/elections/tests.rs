@@ -31,6 +31,7 @@ fn announcement(index: usize, address: &str, local: Option<&[(usize, u32, u32)]>
             by_node: endpoints
                 .map(|(n, ready, serving)| (node(*n), EndpointsPerNode { ready: *ready, serving: *serving }))
                 .collect(),
+            ..Endpoints::default()
         },
         single_announcer: false,
     })
@@ -247,6 +248,44 @@ fn those_that_stand_are_the_holder_and_the_next_and_watch_each_other() {
     assert_eq!(companions(1, &all), ["node2", "node3"]);
 }
 
+/// Both must come to the same: elections that went through the change, and fresh ones.
+fn same_after(mut before: Elections, world: &World, fleet: &Fleet) -> Decision {
+    let world = Arc::new(world.clone());
+    let mut fresh = Elections::new(before.me().to_owned(), before.rules);
+    before.update(&world, fleet.clone());
+    fresh.update(&world, fleet.clone());
+    let decision = fresh.into_decisions().pop().expect("one");
+    assert_eq!(before.into_decisions().pop().as_ref(), Some(&decision));
+    decision
+}
+
+#[test]
+fn the_death_of_a_holder_that_may_not_stand_lets_those_stand_that_are_expected() {
+    let world = world(5, &[json!({})], [announcement(0, VIP, Some(&[(1, 1, 1), (2, 1, 1)]))]);
+    let mut some = fleet(&[1, 4]);
+    some.expected.insert(node(2));
+    // It has no endpoint any more, and still says that it holds the address.
+    say(&mut some, 4, holding(VIP, 1));
+    let mut elections = Elections::new(node(1), STAYS);
+    elections.update(&Arc::new(world.clone()), some.clone());
+    assert_eq!(elections.decisions().next().expect("one").elected, Some(node(1)));
+    some.live = LiveSet::Nodes([node(1)].into());
+    let decision = same_after(elections, &world, &some);
+    assert_eq!(decision.elected, Some(node(2)));
+}
+
+#[test]
+fn why_this_node_is_silent_is_said_anew_when_it_changes() {
+    let first = json!({"nodeSelectors": [{"matchLabels": {"first": ""}}]});
+    let world = world(5, &[first], [announcement(0, VIP, None)]);
+    let mut elections = Elections::new(node(2), STAYS);
+    elections.update(&Arc::new(world.clone()), fleet(&[1]));
+    let verdict = |why| Verdict::Silent(Silence::NotCandidate(why));
+    assert_eq!(elections.decisions().next().expect("one").verdict, verdict(WhyNot::NotAlive));
+    let decision = same_after(elections, &world, &fleet(&[1, 2]));
+    assert_eq!(decision.verdict, verdict(WhyNot::NoAdvertisement));
+}
+
 /// `services` Services with an address each, on `nodes` nodes that all live.
 fn large(nodes: usize, services: usize) -> (World, Fleet) {
     let lbs = (0..services).map(|n| announcement(n, &format!("10.0.{}.{}", n / 250, n % 250), None));
@@ -368,7 +407,7 @@ fn apply(change: Change, world: &mut World, fleet: &mut Fleet) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn step_by_step_comes_to_the_same_as_at_once(
         changes in proptest::collection::vec(changes(), 1..60),

@@ -85,7 +85,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 }
 
 /// Both versions in one. The conversion is said explicitly although `None` is what the API server takes without it: only so does applying the definition
-/// over MetalLB's take its conversion webhook away, which nobody answers any more once MetalLB is gone.
+/// over MetalLB's take its conversion webhook away, which nobody answers any more once MetalLB is gone. That there is no webhook has to be said too, which this type
+/// cannot do: whoever writes the definition down adds it.
 fn bgp_peer() -> CustomResourceDefinition {
     let mut crd = BGPPeer::crd();
     for mut version in bgp_peer::v1beta1::BGPPeer::crd().spec.versions {

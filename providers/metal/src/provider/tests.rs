@@ -45,16 +45,20 @@ pub(super) fn service(name: &str, created: i64) -> Member {
         object: ObjectRef::service("default", name, format!("uid-{name}")),
         created: Some(created),
         class: None,
+        class_parameters: None,
         annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         namespace_labels: BTreeMap::new(),
         current: Vec::new(),
+        services: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         spec: MemberSpec::Service(ServiceSpec {
             ports: vec![ServicePort {
                 name: String::new(),
                 protocol: Protocol::Tcp,
                 port: 80,
                 node_port: None,
+                target_port: causeway_api::TargetPort::Number(80),
                 app_protocol: None,
             }],
             families: vec![Family::V4],
@@ -74,7 +78,7 @@ pub(super) fn service(name: &str, created: i64) -> Member {
 pub(super) fn spec(member: &mut Member) -> &mut ServiceSpec {
     match &mut member.spec {
         MemberSpec::Service(spec) => spec,
-        MemberSpec::Ingress(_) => panic!("a Service"),
+        MemberSpec::Ingress(_) | MemberSpec::Own(_) => panic!("a Service"),
     }
 }
 

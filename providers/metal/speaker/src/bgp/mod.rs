@@ -28,7 +28,7 @@ pub use message::{HEADER, MAX_LENGTH, Message, Reader, keepalive, notification};
 pub use open::{AS_TRANS, Negotiated, Open};
 pub use rib::{Batch, Told, end_of_rib};
 pub use session::{
-    BATCH, CONNECT_TIMEOUT, ConnId, Counters, Ends, GracefulRestart, Input, NextHops, OPEN_TIMEOUT, Output,
-    Prefixes, REFRESH_INTERVAL, RouteSnapshot, STABLE, Session, SessionSnapshot, Settings, State, StopReason,
-    send_hold,
+    BATCH, CONNECT_TIMEOUT, ConnId, Counters, Ends, GRACEFUL_SHUTDOWN, GracefulRestart, Input, NextHops,
+    OPEN_TIMEOUT, Output, Prefixes, REFRESH_INTERVAL, RouteSnapshot, STABLE, Session, SessionSnapshot,
+    Settings, State, StopReason, send_hold, shut_down,
 };

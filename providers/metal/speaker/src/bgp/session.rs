@@ -40,8 +40,8 @@ pub use connection::{ConnId, Ends, NextHops};
 use connection::{Connection, Phase, dialect};
 pub use interface::{GracefulRestart, Input, Output, Settings, State};
 pub use snapshot::{Counters, Prefixes, RouteSnapshot, SessionSnapshot};
-pub use stopping::StopReason;
-use stopping::{GRACEFUL_SHUTDOWN, Stopping};
+use stopping::Stopping;
+pub use stopping::{GRACEFUL_SHUTDOWN, StopReason, shut_down};
 
 /// How long a TCP connection may take to come about. The kernel would try for two minutes, with ever longer pauses.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -474,13 +474,9 @@ impl Session {
             None => routes,
             Some(Stopping::Draining { .. }) => {
                 let mut marked: BTreeMap<&RouteAttributes, Arc<RouteAttributes>> = BTreeMap::new();
-                let mark = |attributes: &RouteAttributes| {
-                    let mut attributes = attributes.clone();
-                    attributes.communities.insert(GRACEFUL_SHUTDOWN);
-                    Arc::new(attributes)
-                };
                 let routes = routes.iter().map(|(prefix, attributes)| {
-                    (*prefix, Arc::clone(marked.entry(attributes).or_insert_with(|| mark(attributes))))
+                    let marked = marked.entry(attributes).or_insert_with(|| Arc::new(shut_down(attributes)));
+                    (*prefix, Arc::clone(marked))
                 });
                 Arc::new(routes.collect())
             }

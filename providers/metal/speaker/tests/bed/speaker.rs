@@ -48,7 +48,7 @@ fn world(vips: &[String]) -> World {
             labels: BTreeMap::new(),
             shares_address: false,
             when: When::ClusterEndpoints,
-            endpoints: Endpoints { by_node: [("n1".into(), ready)].into() },
+            endpoints: Endpoints { by_node: [("n1".into(), ready)].into(), ..Endpoints::default() },
             single_announcer: false,
         };
         (key, Arc::new(announcement))

@@ -1,5 +1,6 @@
 //! BGP sessions with real routers in network namespaces: FRR, BIRD and GoBGP report what they heard. No cluster.
 
+mod exabgp;
 mod hostile;
 mod speaker;
 

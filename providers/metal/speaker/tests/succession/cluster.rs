@@ -69,7 +69,7 @@ pub fn world(nodes: usize, addresses: usize) -> World {
             labels: BTreeMap::new(),
             shares_address: false,
             when: When::ClusterEndpoints,
-            endpoints: Endpoints { by_node: [(name(0), ready)].into() },
+            endpoints: Endpoints { by_node: [(name(0), ready)].into(), ..Endpoints::default() },
             single_announcer: false,
         };
         (key, Arc::new(lb))

@@ -3,12 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_metal::bgp::RouteAttributes;
+
 use super::{Blame, Connection, Session, connection::Phase};
 use crate::bgp::error::{Notification, Reason};
 use crate::moment::Moment;
 
 /// The community of routes that are about to go (RFC 8326 §5).
 pub const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+
+/// The attributes of a route that is about to go: with the community, by which routers of other ASes lower their preference, and with the LOCAL_PREF that they give it then,
+/// 0, for those of our own (RFC 8326 §4).
+pub fn shut_down(attributes: &RouteAttributes) -> RouteAttributes {
+    let mut attributes = attributes.clone();
+    attributes.communities.insert(GRACEFUL_SHUTDOWN);
+    attributes.local_pref = Some(0);
+    attributes
+}
+
 /// How long a peer may take to read the withdrawals before it is left all the same.
 const WITHDRAWAL: Duration = Duration::from_secs(2);
 
