@@ -10,6 +10,7 @@ pub mod admin;
 pub mod cli;
 pub mod engine;
 pub mod kube;
+pub mod nodes;
 pub mod run;
 #[cfg(feature = "metal")]
 pub mod speaker;

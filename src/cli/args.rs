@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::controllers::ControllersArgs;
 use super::duration;
 
 /// Load balancers for Kubernetes: turns Services of type LoadBalancer and Ingresses into load balancers of a cloud, or into addresses
@@ -40,7 +41,7 @@ pub enum Command {
     /// Stop the controller first: it would put them back. Without --keep the addresses are given back too.
     Release(Box<ReleaseArgs>),
     /// Print the CustomResourceDefinitions of the providers in this binary, as YAML.
-    Crds,
+    Crds(CrdsArgs),
     /// Print a page of the generated reference documentation, as Markdown.
     #[command(hide = true)]
     Docs(DocsArgs),
@@ -57,6 +58,9 @@ pub struct ControllerArgs {
     /// Engine.
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// Which controllers run.
+    #[command(flatten)]
+    pub controllers: ControllersArgs,
     /// Leader election.
     #[command(flatten)]
     pub leader: LeaderArgs,
@@ -77,6 +81,9 @@ pub struct ControllerArgs {
     /// Only with metal.
     #[arg(long, value_name = "NAME", value_enum, help_heading = "Provider")]
     pub coexist: Option<Peer>,
+    /// Namespace of the Lease of the peer that `--adopt` names: where it runs.
+    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system", help_heading = "Provider")]
+    pub adopt_lease_namespace: String,
     /// Log and file.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -102,13 +109,31 @@ pub struct ProviderArgs {
     /// The provider: aws, openstack or metal, as far as it is in this binary. `metallb` means metal.
     #[arg(long, value_name = "NAME")]
     pub cloud_provider: Option<String>,
+    /// Take over the load balancers that this other controller made for the same objects, as they are: the same address, nothing changed but
+    /// our mark. Of AWS `aws-load-balancer-controller`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that
+    /// controller holds its Lease. Without the flag nothing of others is ever taken over.
+    #[arg(long, value_name = "NAME")]
+    pub adopt: Option<String>,
     /// The provider's own configuration file.
     #[arg(long, value_name = "FILE")]
     pub cloud_config: Option<PathBuf>,
     /// Id of the cluster, in the marks of cloud resources [default: the uid of namespace kube-system].
     #[arg(long, value_name = "ID")]
     pub cluster_id: Option<String>,
-    /// Services of exactly this spec.loadBalancerClass are ours. Repeatable.
+    /// Name of the cluster: on aws as in the tags kubernetes.io/cluster/NAME of subnets and security groups, on openstack as in names and descriptions.
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
+    /// Region. Only with aws [default: AWS_REGION, else that of the instance].
+    #[arg(long, value_name = "REGION")]
+    pub aws_region: Option<String>,
+    /// VPC of the nodes. Only with aws [default: that of the instance].
+    #[arg(long, value_name = "ID")]
+    pub aws_vpc_id: Option<String>,
+    /// An option of docs/aws-options.md; it wins over the same in the file of --cloud-config or --inventory. Repeatable. Only with aws.
+    #[arg(long, value_name = "NAME=VALUE", action = ArgAction::Append)]
+    pub aws_option: Vec<String>,
+    /// Services of exactly this spec.loadBalancerClass are ours. Repeatable [default: on aws service.k8s.aws/nlb, and Services without a class
+    /// whose annotation aws-load-balancer-type is external or nlb-ip].
     #[arg(long = "load-balancer-class", value_name = "CLASS", action = ArgAction::Append)]
     pub load_balancer_class: Vec<String>,
     /// Services without a class are ours too [default: true on metal and openstack without --load-balancer-class, else false].
@@ -121,10 +146,27 @@ pub struct ProviderArgs {
     /// Namespace of the provider's own objects, such as address pools. Only with metal [default: metallb-system].
     #[arg(long, value_name = "NAMESPACE")]
     pub config_namespace: Option<String>,
+    /// IngressClasses with this spec.controller are ours too, besides causeway.io/ingress; such as ingress.k8s.aws/alb, for coming from
+    /// aws-load-balancer-controller. Repeatable. Not with metal.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub ingress_controller: Vec<String>,
+    /// Where Causeway does better than this other implementation, do as that does. Only with aws [default: what the inventory says, else
+    /// none].
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub compat: Option<CompatArg>,
     /// What becomes of a Service's address that no pool holds any more: another is given as soon as there is one, it stays for good, or it
     /// is taken back at once, as MetalLB does. Only with metal [default: move].
     #[arg(long, value_name = "WHAT", value_enum)]
     pub addresses_outside_pools: Option<OutsidePoolsArg>,
+}
+
+/// `--compat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompatArg {
+    /// Nobody.
+    None,
+    /// aws-load-balancer-controller.
+    Lbc,
 }
 
 /// `--addresses-outside-pools`.
@@ -428,13 +470,14 @@ pub struct CheckArgs {
 /// `causeway release`.
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
-    /// The provider: metal. `metallb` means the same.
+    /// The provider. `metallb` means metal.
     #[arg(long, value_name = "NAME")]
     pub cloud_provider: Option<String>,
     /// Only Services of exactly this spec.loadBalancerClass, of all that carry our marks. Repeatable.
     #[arg(long = "load-balancer-class", value_name = "CLASS", action = ArgAction::Append)]
     pub load_balancer_class: Vec<String>,
-    /// Leave the addresses in the status, and the annotation that names their pool: MetalLB, or Causeway again, takes them over.
+    /// Leave the addresses in the status, and the annotation that names their pool: MetalLB, or Causeway again, takes them over. In a cloud the load
+    /// balancers stay as they are, with all their tags: those that were taken over from another controller are known to it still.
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub keep: bool,
     /// Say what would be done; write nothing.
@@ -463,6 +506,14 @@ pub enum OutputFormat {
     Json,
 }
 
+/// `causeway crds`.
+#[derive(Debug, Args)]
+pub struct CrdsArgs {
+    /// Only those of this provider: aws or metal. `metallb` means metal.
+    #[arg(long, value_name = "NAME")]
+    pub cloud_provider: Option<String>,
+}
+
 /// `causeway docs`.
 #[derive(Debug, Args)]
 pub struct DocsArgs {
@@ -482,11 +533,20 @@ pub enum DocsPage {
     Annotations,
     /// docs/metrics.md
     Metrics,
+    /// docs/aws-annotations.md
+    AwsAnnotations,
+    /// docs/aws-options.md
+    AwsOptions,
+    /// docs/differences-from-lbc.md
+    DifferencesFromLbc,
+    /// docs/openstack-annotations.md
+    OpenstackAnnotations,
+    /// docs/openstack-options.md
+    OpenstackOptions,
 }
 
 /// Flags of a cloud-controller-manager that we do not have, and what to do instead. For people who come with their old arguments.
 pub(super) const FOREIGN_FLAGS: &[(&str, &str)] = &[
-    ("--cluster-name", "take it away: no provider in this binary names anything by it"),
     ("--secure-port", "the port is --admin-port; it serves plain HTTP"),
     ("--authentication-kubeconfig", "take it away: --kubeconfig serves token reviews too"),
     ("--authorization-kubeconfig", "take it away: --kubeconfig serves access reviews too"),

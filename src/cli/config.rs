@@ -5,17 +5,23 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use causeway_api::{Capabilities, names};
+use causeway_api::names;
 
 use super::args::{
-    self, Arguments, CheckArgs, ClusterHealthArg, Command, CommonArgs, ControllerArgs, DocsPage, KubeArgs,
-    LogFormat, OutputFormat, Peer, PlanArgs, ProviderArgs, ReleaseArgs, SpeakerArgs,
+    self, Arguments, CheckArgs, Command, CommonArgs, ControllerArgs, DocsPage, KubeArgs, LogFormat,
+    OutputFormat, Peer, PlanArgs, ReleaseArgs,
 };
+use super::controllers::Controllers;
 use super::provider::Provider;
 use crate::engine::EngineConfig;
 use crate::engine::queue::QueueConfig;
 use crate::kube::client::ConnectOptions;
-use crate::translate::{ClassRules, ClusterHealth};
+
+mod provider;
+mod speaker;
+
+pub use self::provider::{AwsConfig, ProviderConfig};
+pub use self::speaker::{MembershipKey, SpeakerConfig};
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -30,8 +36,8 @@ pub enum Config {
     Check(Box<CheckConfig>),
     /// Take our marks away.
     Release(Box<ReleaseConfig>),
-    /// Print the CustomResourceDefinitions.
-    Crds,
+    /// Print the CustomResourceDefinitions, of one provider or of all.
+    Crds(Option<Provider>),
     /// Print a page of the reference.
     Docs(DocsPage),
     /// Print the version.
@@ -55,52 +61,6 @@ pub struct ObjectName {
     pub namespace: String,
     /// Name.
     pub name: String,
-}
-
-/// Provider, and which objects are ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProviderConfig {
-    /// The provider.
-    pub provider: Provider,
-    /// Its own file, if it has one.
-    pub cloud_config: Option<PathBuf>,
-    /// In marks of cloud resources; `None`: the uid of namespace kube-system.
-    pub cluster_id: Option<String>,
-    /// Exactly these classes are ours.
-    pub load_balancer_classes: Vec<String>,
-    /// Services without a class, if the user said it; see [`class_rules`](Self::class_rules).
-    pub own_classless: Option<bool>,
-    /// Health checks of Services with externalTrafficPolicy Cluster.
-    pub cluster_health: ClusterHealth,
-    /// Namespace of the provider's own objects.
-    pub config_namespace: String,
-    /// What becomes of addresses that no pool holds any more.
-    pub outside_pools: args::OutsidePoolsArg,
-}
-
-impl ProviderConfig {
-    /// The provider for bare metal.
-    #[cfg(feature = "metal")]
-    #[must_use]
-    pub fn metal(&self) -> causeway_metal::Metal {
-        use causeway_metal::allocator::OutsidePools;
-        causeway_metal::Metal::new(match self.outside_pools {
-            args::OutsidePoolsArg::Move => OutsidePools::Move,
-            args::OutsidePoolsArg::Keep => OutsidePools::Keep,
-            args::OutsidePoolsArg::TakeBack => OutsidePools::Reallocate,
-        })
-    }
-
-    /// Whose Services are ours. With classes it is exactly these; Services without a class are ours too if the user says so or, where
-    /// no class is given, if that is the provider's default.
-    #[must_use]
-    pub fn class_rules(&self, capabilities: &Capabilities) -> ClassRules {
-        let by_default = capabilities.own_classless && self.load_balancer_classes.is_empty();
-        ClassRules {
-            classes: self.load_balancer_classes.clone(),
-            own_classless: self.own_classless.unwrap_or(by_default),
-        }
-    }
 }
 
 /// The way to the API server.
@@ -165,6 +125,8 @@ pub struct LogConfig {
 pub struct ControllerConfig {
     /// Provider and classes.
     pub provider: ProviderConfig,
+    /// Which controllers run.
+    pub controllers: Controllers,
     /// How work is done.
     pub engine: EngineConfig,
     /// Leader election.
@@ -177,64 +139,8 @@ pub struct ControllerConfig {
     pub membership_secret: ObjectName,
     /// Whom to leave the field to (metal).
     pub coexist: Option<Peer>,
-    /// Log.
-    pub log: LogConfig,
-}
-
-/// Where the speakers' key comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MembershipKey {
-    /// A Secret, watched.
-    Secret(ObjectName),
-    /// A file.
-    File(PathBuf),
-}
-
-/// `causeway speaker`.
-#[derive(Clone, Debug)]
-pub struct SpeakerConfig {
-    /// Name of this node.
-    pub node_name: String,
-    /// Namespace of pools and advertisements.
-    pub config_namespace: String,
-    /// Exactly these classes are announced.
-    pub load_balancer_classes: Vec<String>,
-    /// Services without a class are announced too.
-    pub own_classless: bool,
-    /// Patterns of interfaces to keep silent on, besides the built-in ones; `*` stands for anything.
-    pub exclude_interfaces: Vec<String>,
-    /// The label that excludes nodes counts for nothing.
-    pub ignore_exclude_lb: bool,
-    /// Questions whether somebody else has an address, before its first use.
-    pub address_probes: u32,
-    /// Time between these.
-    pub address_probe_interval: Duration,
-    /// Free addresses that are asked for ahead, of each pool and family.
-    pub probe_ahead: usize,
-    /// Nodes are elected whatever networks their interfaces are in.
-    pub any_network: bool,
-    /// Addresses go back to the node that is first in order.
-    pub failback: bool,
-    /// Where kube-proxy answers its health check; `None` if it is not to be asked.
-    pub kube_proxy_health: Option<SocketAddr>,
-    /// Whom to leave the field to.
-    pub coexist: Option<Peer>,
-    /// UDP port of heartbeats.
-    pub membership_port: u16,
-    /// Time between heartbeats.
-    pub membership_interval: Duration,
-    /// Time between those of nodes that stand for no common address.
-    pub membership_slow_interval: Duration,
-    /// Heartbeats missed until a node counts as dead.
-    pub membership_misses: u32,
-    /// The key.
-    pub membership_key: MembershipKey,
-    /// Id of the cluster; `None`: the uid of namespace kube-system.
-    pub cluster_id: Option<String>,
-    /// API server.
-    pub kube: KubeConfig,
-    /// Admin endpoints.
-    pub admin: AdminConfig,
+    /// Namespace of the Lease of the peer of [`ProviderConfig::adopt`].
+    pub adopt_lease_namespace: String,
     /// Log.
     pub log: LogConfig,
 }
@@ -315,7 +221,10 @@ pub fn validate(arguments: Arguments) -> Result<Config, ConfigErrors> {
         Command::Plan(args) => check.plan(*args).map(|c| Config::Plan(Box::new(c))),
         Command::Check(args) => check.check(*args).map(|c| Config::Check(Box::new(c))),
         Command::Release(args) => check.release(*args).map(|c| Config::Release(Box::new(c))),
-        Command::Crds => Some(Config::Crds),
+        Command::Crds(args) => match args.cloud_provider {
+            Some(name) => check.cloud_provider(Some(&name)).map(|p| Config::Crds(Some(p))),
+            None => Some(Config::Crds(None)),
+        },
         Command::Docs(args) => Some(Config::Docs(args.page)),
         Command::Version => Some(Config::Version),
     };
@@ -361,6 +270,8 @@ impl Check {
             confirm_mass_delete: args.engine.confirm_mass_delete,
             ..EngineConfig::default()
         };
+        let knows_machines = provider.as_ref().is_some_and(|p| p.provider.knows_machines());
+        let controllers = args.controllers.validate(knows_machines, &mut self.errors);
         let kube = self.kube(args.kube);
         let log = self.log(args.common);
         let admin = AdminConfig {
@@ -380,12 +291,14 @@ impl Check {
         let leader = self.leader(args.leader, name);
         Some(ControllerConfig {
             provider: provider?,
+            controllers,
             engine,
             leader,
             kube,
             admin,
             membership_secret: membership_secret?,
             coexist: args.coexist,
+            adopt_lease_namespace: args.adopt_lease_namespace,
             log,
         })
     }
@@ -429,48 +342,6 @@ impl Check {
         LeaderConfig { elect: args.leader_elect, lease_duration, renew_deadline, retry_period, lease }
     }
 
-    fn provider(&mut self, args: ProviderArgs) -> Option<ProviderConfig> {
-        let load_balancer_classes = self.classes(args.load_balancer_class);
-        let provider = self.cloud_provider(args.cloud_provider.as_deref())?;
-        let no_use = |what: &str| format!("provider {provider} {what}: take the flag away");
-        if args.cloud_config.is_some() && !provider.has_cloud_config() {
-            self.error("--cloud-config", no_use("reads no file, it is configured by objects in the cluster"));
-        }
-        if args.cluster_id.is_some() && !provider.marks_cloud_resources() {
-            self.error("--cluster-id", no_use("marks nothing outside the cluster"));
-        }
-        if args.config_namespace.is_some() && !provider.has_own_kinds() {
-            self.error("--config-namespace", no_use("has no kinds of its own"));
-        }
-        if args.addresses_outside_pools.is_some() && !provider.has_own_kinds() {
-            self.error("--addresses-outside-pools", no_use("has no address pools"));
-        }
-        let config_namespace = args.config_namespace.unwrap_or_else(|| args::CONFIG_NAMESPACE.to_owned());
-        self.namespace("--config-namespace", &config_namespace);
-        self.cluster_id(args.cluster_id.as_deref());
-        Some(ProviderConfig {
-            provider,
-            cloud_config: args.cloud_config,
-            cluster_id: args.cluster_id,
-            load_balancer_classes,
-            own_classless: args.own_classless,
-            cluster_health: match args.cluster_policy_health_check {
-                ClusterHealthArg::KubeProxy => ClusterHealth::KubeProxy,
-                ClusterHealthArg::TrafficPort => ClusterHealth::TrafficPort,
-            },
-            config_namespace,
-            outside_pools: args.addresses_outside_pools.unwrap_or_default(),
-        })
-    }
-
-    fn cloud_provider(&mut self, name: Option<&str>) -> Option<Provider> {
-        let parsed = match name {
-            None | Some("") => Err(format!("is missing; there are: {}", Provider::names())),
-            Some(name) => Provider::parse(name),
-        };
-        parsed.map_err(|message| self.error("--cloud-provider", message)).ok()
-    }
-
     fn check(&mut self, args: CheckArgs) -> Option<CheckConfig> {
         let provider = self.cloud_provider(Some(&args.cloud_provider));
         if let Some(provider) = provider
@@ -502,11 +373,13 @@ impl Check {
         let provider = self.cloud_provider(args.cloud_provider.as_deref());
         if let Some(provider) = provider
             && provider.marks_cloud_resources()
+            && !args.keep
         {
             let message = format!(
-                "provider {provider} holds load balancers outside the cluster, which are deleted with their Services only: delete those, or turn them into another type"
+                "provider {provider} holds load balancers outside the cluster, which are deleted with their objects only: delete those, or turn them into another type; or \
+                 give this flag, so that the load balancers stay for another controller"
             );
-            self.error("--cloud-provider", message);
+            self.error("--keep", message);
         }
         let load_balancer_classes = self.classes(args.load_balancer_class);
         let lease = self.lease(args.lease, provider.map_or("unknown", Provider::name));
@@ -520,106 +393,6 @@ impl Check {
             force: args.force,
             lease,
             kube,
-            log,
-        })
-    }
-
-    fn speaker(&mut self, args: SpeakerArgs) -> Option<SpeakerConfig> {
-        if !cfg!(feature = "metal") {
-            self.error(
-                "speaker",
-                "provider metal is not compiled into this binary, so there is nothing to announce",
-            );
-        }
-        let load_balancer_classes = self.classes(args.node.load_balancer_class);
-        let own_classless = args.node.own_classless.unwrap_or(load_balancer_classes.is_empty());
-        let node_name = args.node.node_name.filter(|name| !name.is_empty());
-        if node_name.is_none() {
-            self.error(
-                "--node-name",
-                "is missing: give it, or set the environment variable NODE_NAME from spec.nodeName",
-            );
-        }
-        self.namespace("--config-namespace", &args.node.config_namespace);
-        for pattern in &args.node.exclude_interfaces {
-            if pattern.is_empty() || pattern.contains(['/', ' ', '^', '$', '(', '[']) {
-                self.error(
-                    "--exclude-interfaces",
-                    format!("{pattern:?} is not a pattern: write a name, in which * stands for anything, such as docker*"),
-                );
-            }
-        }
-        if args.node.address_probes > 10 {
-            self.error("--address-probes", "must be at most 10; 0 switches probing off");
-        }
-        if !(Duration::from_millis(10)..=Duration::from_secs(10)).contains(&args.node.address_probe_interval)
-        {
-            self.error("--address-probe-interval", "must be between 10ms and 10s");
-        }
-        if args.node.probe_ahead > 256 {
-            self.error("--probe-ahead", "must be at most 256: each costs broadcasts all the time");
-        }
-        let kube_proxy_health = match args.node.kube_proxy_health.as_str() {
-            "off" => None,
-            address => address.parse::<SocketAddr>().map_or_else(
-                |_| {
-                    let message = format!(
-                        "{address:?} is not an address with port, such as 127.0.0.1:10256, and not \"off\""
-                    );
-                    self.error("--kube-proxy-health", message);
-                    None
-                },
-                Some,
-            ),
-        };
-        let membership = args.membership;
-        if membership.membership_port == 0 {
-            self.error("--membership-port", "must not be 0: all speakers must use the same port");
-        }
-        if !(Duration::from_millis(10)..=Duration::from_secs(10)).contains(&membership.membership_interval) {
-            self.error("--membership-interval", "must be between 10ms and 10s");
-        } else if !(membership.membership_interval..=Duration::from_secs(10))
-            .contains(&membership.membership_slow_interval)
-        {
-            self.error("--membership-slow-interval", "must be between --membership-interval and 10s");
-        }
-        if membership.membership_misses < 2 {
-            self.error("--membership-misses", "must be at least 2: one lost packet must not move an address");
-        }
-        self.cluster_id(membership.cluster_id.as_deref());
-        let membership_key = match membership.membership_key_file {
-            Some(file) => Some(MembershipKey::File(file)),
-            None => self
-                .object_name("--membership-secret", &membership.membership_secret)
-                .map(MembershipKey::Secret),
-        };
-        let kube = self.kube(args.kube);
-        let log = self.log(args.common);
-        Some(SpeakerConfig {
-            node_name: node_name?,
-            config_namespace: args.node.config_namespace,
-            load_balancer_classes,
-            own_classless,
-            exclude_interfaces: args.node.exclude_interfaces,
-            ignore_exclude_lb: args.node.ignore_exclude_lb,
-            address_probes: args.node.address_probes,
-            address_probe_interval: args.node.address_probe_interval,
-            probe_ahead: args.node.probe_ahead,
-            any_network: args.node.election == args::ElectionRule::Metallb,
-            failback: args.node.failback,
-            kube_proxy_health,
-            coexist: args.node.coexist,
-            membership_port: membership.membership_port,
-            membership_interval: membership.membership_interval,
-            membership_slow_interval: membership.membership_slow_interval,
-            membership_misses: membership.membership_misses,
-            membership_key: membership_key?,
-            cluster_id: membership.cluster_id,
-            kube,
-            admin: AdminConfig {
-                listen: SocketAddr::new(args.admin.bind_address, args.admin_port),
-                insecure_metrics: args.admin.insecure_metrics,
-            },
             log,
         })
     }

@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 
+use causeway_api::Capabilities;
 use rstest::rstest;
 
 use super::*;
 use crate::cli::read;
+use crate::translate::ClusterHealth;
 
 fn config(line: &str) -> Result<Config, ConfigErrors> {
     let argv = std::iter::once("causeway").chain(line.split_whitespace()).map(OsString::from);
@@ -26,7 +28,7 @@ fn a_provider_must_be_named() {
 
 #[rstest]
 #[case("azure", "not known")]
-#[case("aws", "not compiled into this binary")]
+#[cfg_attr(not(feature = "openstack"), case("openstack", "not compiled into this binary"))]
 fn other_providers_list_those_there_are(#[case] name: &str, #[case] says: &str) {
     let errors = errors(&format!("controller --cloud-provider={name}"));
     assert!(errors[0].message.contains(says) && errors[0].message.contains(&Provider::names()), "{errors:?}");
@@ -166,7 +168,7 @@ mod metal {
     }
 
     #[test]
-    fn release_is_for_what_lives_in_the_cluster_alone() {
+    fn release_of_what_lives_outside_the_cluster_keeps_it() {
         let found = config("release --cloud-provider=metallb --keep --leader-elect-resource-namespace=lb");
         match found.expect("good flags") {
             Config::Release(c) => {
@@ -177,11 +179,17 @@ mod metal {
         }
         assert_eq!(errors("release")[0].flag, "--cloud-provider");
         #[cfg(feature = "model")]
-        assert_eq!(errors("release --cloud-provider=model")[0].flag, "--cloud-provider");
+        {
+            assert_eq!(errors("release --cloud-provider=model")[0].flag, "--keep");
+            assert!(config("release --cloud-provider=model --keep").is_ok());
+        }
     }
 
     #[rstest]
     #[case("--cloud-config=f", "--cloud-config")]
+    #[case("--compat=lbc", "--compat")]
+    #[case("--adopt=aws-load-balancer-controller", "--adopt")]
+    #[case("--ingress-controller=a/b", "--ingress-controller")]
     #[case("--cluster-id=x", "--cluster-id")]
     #[case("--config-namespace=A_B", "--config-namespace")]
     #[case("--load-balancer-class=a/b/c", "--load-balancer-class")]
@@ -239,6 +247,31 @@ mod metal {
             // The speakers must announce exactly what the controller serves.
             assert_eq!(speaker(flags).own_classless, classless);
         }
+    }
+
+    #[rstest]
+    #[case::nothing_said("", &["p/lb"], true)]
+    #[case::other_classes("--load-balancer-class=a/b", &["a/b"], false)]
+    #[case::all_without_class("--own-classless", &["p/lb"], false)]
+    #[case::none_without_class("--own-classless=false", &["p/lb"], false)]
+    fn classes_and_claims_of_the_provider(
+        #[case] flags: &str,
+        #[case] classes: &[&str],
+        #[case] claims: bool,
+    ) {
+        let claim =
+            causeway_api::Claim { annotation: "type".to_owned(), values: vec!["external".to_owned()] };
+        let can = Capabilities {
+            own_classless: false,
+            classes: vec!["p/lb".to_owned()],
+            claims: vec![claim],
+            ..crate::state::fixtures::capabilities()
+        };
+        let rules = controller(flags).provider.class_rules(&can);
+        assert_eq!(
+            (rules.classes.as_slice(), !rules.claims.is_empty()),
+            (&classes.iter().map(|&c| c.to_owned()).collect::<Vec<_>>()[..], claims)
+        );
     }
 
     #[rstest]

@@ -30,8 +30,20 @@ const LISTS: Duration = Duration::from_secs(30);
 pub async fn plan(config: &PlanConfig) -> anyhow::Result<PlanOutput> {
     let connection = Connection::configure(&(&config.kube).into(), &mut Registry::default()).await?;
     match config.provider.provider {
+        #[cfg(feature = "aws")]
+        Provider::Aws => {
+            let provider = crate::run::aws::aws(&config.provider, &connection).await?;
+            let wants = provider.wants();
+            plan_with(provider, wants, config, &connection, &mut |_| ()).await
+        }
         #[cfg(feature = "metal")]
         Provider::Metal => metal(config, &connection).await,
+        #[cfg(feature = "openstack")]
+        Provider::OpenStack => {
+            let provider = crate::run::openstack::openstack(&config.provider, &connection).await?;
+            let wants = provider.wants();
+            plan_with(provider, wants, config, &connection, &mut |_| ()).await
+        }
         #[cfg(feature = "model")]
         Provider::Model => {
             let provider = crate::run::controller::model(&config.provider, &connection).await?;
@@ -107,8 +119,9 @@ async fn plan_with<P: CloudProvider>(
     };
     let optional: Vec<String> =
         wants.kinds.iter().filter(|k| !k.required).map(|k| format!("{}.{}", k.plural, k.group)).collect();
-    let keys = Arc::clone(&provider);
-    let mut index = Index::new(rules, Arc::new(move |member| keys.key(member)));
+    let (keys, referring) = (Arc::clone(&provider), Arc::clone(&provider));
+    let mut index = Index::new(rules, Arc::new(move |member| keys.key(member)))
+        .with_references(Arc::new(move |kind, annotations| referring.references(kind, annotations)));
     let mut output = PlanOutput::default();
 
     let interest =

@@ -9,14 +9,21 @@
 #[cfg(feature = "metal")]
 pub mod announcing;
 pub mod args;
+#[cfg(all(test, feature = "aws"))]
+mod aws_tests;
 #[cfg(feature = "metal")]
 pub mod check;
 pub mod commands;
 pub mod config;
+pub mod controllers;
 pub mod docs;
 pub mod documents;
 pub mod duration;
+#[cfg(all(test, any(feature = "aws", feature = "openstack")))]
+mod golden;
 pub mod live;
+#[cfg(all(test, feature = "openstack"))]
+mod openstack_tests;
 pub mod plan;
 pub mod provider;
 pub mod read;

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_api::{
-    ChangeInfo, CloudProvider, Family, LbKey, LoadBalancer, OwnKind, PlannedChange, Problem, Resources,
-    Stack, Verb,
+    ChangeInfo, CloudError, CloudProvider, Family, KindScope, LbKey, LoadBalancer, OwnKind, PlannedChange,
+    Problem, Resources, Stack, Verb,
 };
 use serde::Serialize;
 
@@ -154,7 +155,9 @@ pub async fn offline<P: CloudProvider>(
         let provider = Arc::clone(&provider);
         Arc::new(move |member: &causeway_api::Member| provider.key(member))
     };
-    let mut index = Index::new(rules, key_of);
+    let referring = Arc::clone(&provider);
+    let references = move |kind: &_, annotations: &_| referring.references(kind, annotations);
+    let mut index = Index::new(rules, key_of).with_references(Arc::new(references));
     let mut output = PlanOutput::default();
     for update in updates(objects, &wants.kinds, &settings.config_namespace, &mut output.errors) {
         see(&update);
@@ -190,8 +193,14 @@ pub async fn of_index<P: CloudProvider>(
     });
     let mut done: BTreeMap<LbKey, _> = BTreeMap::new();
     for snapshot in snapshots {
-        let (stack, found) = provider.desired(&snapshot.lb, &facts);
-        let have = provider.observe(&snapshot.lb.key).await?;
+        let (mut stack, mut found) = provider.desired(&snapshot.lb, &facts);
+        let mut looks = provider.observe(&snapshot.lb.key).await;
+        if matches!(looks, Err(CloudError::Pending(Duration::ZERO))) {
+            // It learnt something that decides.
+            (stack, found) = provider.desired(&snapshot.lb, &facts);
+            looks = provider.observe(&snapshot.lb.key).await;
+        }
+        let have = looks?;
         let mut plan = provider.plan(&stack, &have);
         if snapshot.lb.members.is_empty() && plan.is_empty() {
             continue;
@@ -253,10 +262,17 @@ fn updates(
                 }) else {
                     continue;
                 };
-                if wanted.namespaced && object.object.namespace.is_empty() {
-                    object.object.namespace = config_namespace.to_owned();
+                let namespace = &mut object.object.namespace;
+                match wanted.scope {
+                    KindScope::Cluster => namespace.clear(),
+                    KindScope::ConfigNamespace if namespace.is_empty() => {
+                        config_namespace.clone_into(namespace)
+                    }
+                    // As for kubectl.
+                    KindScope::AllNamespaces if namespace.is_empty() => "default".clone_into(namespace),
+                    KindScope::ConfigNamespace | KindScope::AllNamespaces => {}
                 }
-                if wanted.namespaced && object.object.namespace != config_namespace {
+                if wanted.scope == KindScope::ConfigNamespace && *namespace != config_namespace {
                     errors.push(PlanError {
                             object: object.object.to_string(),
                             field: "metadata.namespace".to_owned(),
@@ -379,7 +395,7 @@ fn text(output: &PlanOutput) -> String {
 fn sign(verb: &Verb) -> &'static str {
     match verb {
         Verb::Create | Verb::Register => "+",
-        Verb::Update | Verb::MarkDirty | Verb::MarkApplied => "~",
+        Verb::Update | Verb::Adopt | Verb::MarkDirty | Verb::MarkApplied => "~",
         Verb::Delete | Verb::Deregister => "-",
         Verb::Replace { .. } => "-/+",
     }

@@ -26,7 +26,7 @@ fn plan_with(settings: &OfflineSettings, files: &[(&str, &str)]) -> PlanOutput {
 
 fn settings() -> OfflineSettings {
     OfflineSettings {
-        classes: ClassRules { classes: vec![], own_classless: true },
+        classes: ClassRules { own_classless: true, ..ClassRules::default() },
         cluster_health: ClusterHealth::KubeProxy,
         config_namespace: "metallb-system".to_owned(),
     }
@@ -122,7 +122,8 @@ spec: {type: LoadBalancer, ports: [{port: 80, nodePort: 30080}]}
 #[case::foreign_class(&WEB.replace("type:", "loadBalancerClass: x.example/y, type:"), true, 0)]
 #[case::cluster_ip(&WEB.replace("LoadBalancer", "ClusterIP"), true, 0)]
 fn only_what_is_ours(#[case] yaml: &str, #[case] own_classless: bool, #[case] stacks: usize) {
-    let classes = ClassRules { classes: vec!["a.example/b".to_owned()], own_classless };
+    let classes =
+        ClassRules { classes: vec!["a.example/b".to_owned()], own_classless, ..ClassRules::default() };
     let output = plan_with(&OfflineSettings { classes, ..settings() }, &[("f", yaml)]);
     assert_eq!((output.stacks.len(), output.errors), (stacks, vec![]));
 }

@@ -5,9 +5,15 @@ use std::fmt;
 /// A provider that is compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
+    /// AWS.
+    #[cfg(feature = "aws")]
+    Aws,
     /// Bare metal.
     #[cfg(feature = "metal")]
     Metal,
+    /// OpenStack.
+    #[cfg(feature = "openstack")]
+    OpenStack,
     /// The model cloud, for tests and benches.
     #[cfg(feature = "model")]
     Model,
@@ -19,8 +25,12 @@ const KNOWN: &[&str] = &["aws", "metal", "openstack"];
 impl Provider {
     /// Those in this binary.
     pub const ALL: &[Self] = &[
+        #[cfg(feature = "aws")]
+        Self::Aws,
         #[cfg(feature = "metal")]
         Self::Metal,
+        #[cfg(feature = "openstack")]
+        Self::OpenStack,
         #[cfg(feature = "model")]
         Self::Model,
     ];
@@ -29,8 +39,12 @@ impl Provider {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => "aws",
             #[cfg(feature = "metal")]
             Self::Metal => "metal",
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => "openstack",
             #[cfg(feature = "model")]
             Self::Model => "model",
         }
@@ -40,8 +54,12 @@ impl Provider {
     #[must_use]
     pub fn has_cloud_config(self) -> bool {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => true,
             #[cfg(feature = "metal")]
             Self::Metal => false,
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => true,
             #[cfg(feature = "model")]
             Self::Model => true,
         }
@@ -51,8 +69,12 @@ impl Provider {
     #[must_use]
     pub fn marks_cloud_resources(self) -> bool {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => true,
             #[cfg(feature = "metal")]
             Self::Metal => false,
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => true,
             #[cfg(feature = "model")]
             Self::Model => true,
         }
@@ -62,10 +84,59 @@ impl Provider {
     #[must_use]
     pub fn has_own_kinds(self) -> bool {
         match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => false,
             #[cfg(feature = "metal")]
             Self::Metal => true,
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => false,
             #[cfg(feature = "model")]
             Self::Model => false,
+        }
+    }
+
+    /// It makes load balancers for Ingresses.
+    #[must_use]
+    pub fn serves_ingresses(self) -> bool {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => true,
+            #[cfg(feature = "metal")]
+            Self::Metal => false,
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => true,
+            #[cfg(feature = "model")]
+            Self::Model => true,
+        }
+    }
+
+    /// It can be asked for the machines of Nodes, so that node controllers can run.
+    #[must_use]
+    pub fn knows_machines(self) -> bool {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => true,
+            #[cfg(feature = "metal")]
+            Self::Metal => false,
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => false,
+            #[cfg(feature = "model")]
+            Self::Model => false,
+        }
+    }
+
+    /// The controllers whose load balancers it can take over (`--adopt`).
+    #[must_use]
+    pub fn peers(self) -> &'static [causeway_api::Peer] {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => causeway_aws::adopt::PEERS,
+            #[cfg(feature = "metal")]
+            Self::Metal => &[],
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => &[],
+            #[cfg(feature = "model")]
+            Self::Model => &[],
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::bail;
-use causeway_api::names;
+use causeway_api::{OwnKind, names};
 use futures::{StreamExt, stream};
 use kube::Api;
 use kube::api::ListParams;
@@ -25,6 +25,7 @@ use crate::kube::events::Events;
 use crate::kube::records::{self, Skipped};
 use crate::kube::{lease, types};
 use crate::state::index::Record;
+use crate::state::records::OwnRecord;
 
 /// Objects written at once.
 const AT_ONCE: usize = 16;
@@ -43,7 +44,7 @@ fn is_ours(record: &Record, classes: &[String]) -> bool {
                 |kind: &str| kind.strip_prefix(names::DOMAIN).is_some_and(|rest| rest.starts_with('/'));
             of_class && service.conditions.iter().any(|c| marked(&c.kind))
         }
-        Record::Ingress(_) => record.has_finalizer(),
+        Record::Ingress(_) | Record::Own(_) => record.has_finalizer(),
     }
 }
 
@@ -52,9 +53,10 @@ fn released(record: &Record, keep: bool, own_annotations: &[&str]) -> (Wanted, S
     let deleting = record.meta().deleting;
     let want =
         if keep && !deleting { Wanted::unmarked(record) } else { Wanted::farewell(record, own_annotations) };
-    let points = match record {
+    let points: &[_] = match record {
         Record::Service(service) => &service.ingress,
         Record::Ingress(ingress) => &ingress.ingress,
+        Record::Own(_) => &[],
     };
     let addresses: Vec<String> =
         points.iter().filter_map(|p| p.ip.map(|ip| ip.to_string()).or_else(|| p.hostname.clone())).collect();
@@ -93,8 +95,9 @@ pub async fn run(config: ReleaseConfig) -> anyhow::Result<u8> {
         }
     }
     let own_annotations = own_annotations(config.provider);
-    let cluster = KubeCluster::new(client.clone(), Vec::new(), Events::silent());
-    let objects = Objects { services: Api::all(client.clone()), ingresses: Api::all(client) };
+    let kinds = own_members(config.provider);
+    let cluster = KubeCluster::new(client.clone(), kinds.clone(), Events::silent());
+    let objects = Objects { services: Api::all(client.clone()), ingresses: Api::all(client), kinds };
     let all = objects.list().await.map_err(|error| anyhow::anyhow!("{}", explain(&error)))?;
     let ours: Vec<Record> =
         all.into_iter().filter(|record| is_ours(record, &config.load_balancer_classes)).collect();
@@ -114,11 +117,33 @@ pub async fn run(config: ReleaseConfig) -> anyhow::Result<u8> {
 
 fn own_annotations(provider: Provider) -> &'static [&'static str] {
     match provider {
+        #[cfg(feature = "aws")]
+        Provider::Aws => &[],
         #[cfg(feature = "metal")]
         Provider::Metal => causeway_api::CloudProvider::own_annotations(&causeway_metal::Metal::default()),
+        #[cfg(feature = "openstack")]
+        Provider::OpenStack => causeway_api::CloudProvider::own_annotations(
+            &causeway_openstack::OpenStack::offline(Default::default()),
+        ),
         #[cfg(feature = "model")]
         Provider::Model => &[],
     }
+}
+
+/// Own kinds whose objects are members.
+fn own_members(provider: Provider) -> Vec<OwnKind> {
+    let kinds: Vec<OwnKind> = match provider {
+        #[cfg(feature = "aws")]
+        Provider::Aws => causeway_aws::provider::own_kinds(),
+        // Their objects are configuration.
+        #[cfg(feature = "metal")]
+        Provider::Metal => Vec::new(),
+        #[cfg(feature = "openstack")]
+        Provider::OpenStack => Vec::new(),
+        #[cfg(feature = "model")]
+        Provider::Model => Vec::new(),
+    };
+    kinds.into_iter().filter(|kind| kind.members).collect()
 }
 
 async fn release(
@@ -172,13 +197,23 @@ fn report(outcomes: &BTreeMap<String, Outcome>, config: &ReleaseConfig) -> Strin
 struct Objects {
     services: Api<types::Service>,
     ingresses: Api<types::Ingress>,
+    kinds: Vec<OwnKind>,
 }
 
 impl Objects {
     async fn list(&self) -> kube::Result<Vec<Record>> {
         let services = pages(&self.services).await?.into_iter().map(service);
         let ingresses = pages(&self.ingresses).await?.into_iter().map(ingress);
-        Ok(services.chain(ingresses).collect())
+        let mut all: Vec<Record> = services.chain(ingresses).collect();
+        for kind in &self.kinds {
+            match self.own_of(kind, "").list(&ListParams::default()).await {
+                Ok(list) => all.extend(list.items.into_iter().map(|object| own(kind, object))),
+                // Whoever did not install the definition has none.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     /// The object as it is now, unless it is gone or another of that name.
@@ -187,12 +222,31 @@ impl Objects {
         let fresh = match record {
             Record::Service(_) => self.services_of(&meta.namespace).get_opt(&meta.name).await?.map(service),
             Record::Ingress(_) => self.ingresses_of(&meta.namespace).get_opt(&meta.name).await?.map(ingress),
+            Record::Own(object) => match self.kinds.iter().find(|kind| kind.kind == object.kind) {
+                Some(kind) => self
+                    .own_of(kind, &meta.namespace)
+                    .get_opt(&meta.name)
+                    .await?
+                    .map(|object| own(kind, object)),
+                None => None,
+            },
         };
         Ok(fresh.filter(|fresh| fresh.meta().uid == meta.uid))
     }
 
     fn services_of(&self, namespace: &str) -> Api<types::Service> {
         Api::namespaced(self.services.clone().into_client(), namespace)
+    }
+
+    /// Objects of an own kind, of all namespaces where none is named.
+    fn own_of(&self, kind: &OwnKind, namespace: &str) -> Api<types::Own> {
+        let resource = crate::kube::watch::api_resource(kind);
+        let client = self.services.clone().into_client();
+        if namespace.is_empty() {
+            Api::all_with(client, &resource)
+        } else {
+            Api::namespaced_with(client, namespace, &resource)
+        }
     }
 
     fn ingresses_of(&self, namespace: &str) -> Api<types::Ingress> {
@@ -219,6 +273,10 @@ where
 
 fn service(object: types::Service) -> Record {
     Record::Service(records::service(object, &mut Skipped::default()).into())
+}
+
+fn own(kind: &OwnKind, object: types::Own) -> Record {
+    Record::Own(OwnRecord::of(&records::own(kind.kind, object)).into())
 }
 
 fn ingress(object: types::Ingress) -> Record {

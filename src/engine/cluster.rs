@@ -14,6 +14,8 @@ use crate::state::records::Path;
 pub struct Wanted {
     /// Our finalizer is there; `None`: leave it.
     pub finalizer: Option<bool>,
+    /// Finalizers that must be absent; one that ends in `/` stands for all that begin so.
+    pub remove_finalizers: Vec<String>,
     /// The exact `status.loadBalancer.ingress`; `None`: leave it.
     pub ingress: Option<Vec<IngressPoint>>,
     /// Conditions by type.
@@ -22,9 +24,20 @@ pub struct Wanted {
     pub remove_conditions: Vec<String>,
     /// Annotations to set or (`None`) to remove.
     pub annotations: BTreeMap<String, Option<String>>,
+    /// The `status.observedGeneration` of an object of an own kind; `None`: leave it.
+    pub observed: Option<i64>,
 }
 
 impl Wanted {
+    /// Whether a finalizer is one of those that must be absent.
+    #[must_use]
+    pub fn removes_finalizer(&self, finalizer: &str) -> bool {
+        self.remove_finalizers.iter().any(|gone| match gone.strip_suffix('/') {
+            Some(_) => finalizer.starts_with(gone.as_str()),
+            None => finalizer == gone,
+        })
+    }
+
     /// What an object carries once we have nothing to do with it any more: none of our marks, no address of ours, none of the provider's own
     /// annotations. One that is being deleted loses the finalizer only: nobody will see the rest.
     #[must_use]

@@ -36,8 +36,10 @@ pub fn lint(changes: &[ChangeInfo], context: LintContext) -> Vec<Violation> {
         };
         let slot = (change.target.kind.as_str(), change.target.id.as_str());
         match (&change.verb, change.mark) {
-            (Verb::Create, Mark::New) => {}
+            (Verb::Create, Mark::New) | (Verb::Adopt, Mark::Peer) => {}
             (Verb::Create, mark) => refuse(format!("creates what exists already ({mark:?})")),
+            (Verb::Adopt, mark) => refuse(format!("takes over what no peer made ({mark:?})")),
+            (_, Mark::Peer) => refuse("changes what a peer made, and that was not taken over".to_owned()),
             (_, Mark::Foreign) => refuse("touches what does not carry our mark".to_owned()),
             (Verb::Delete | Verb::Replace { .. }, Mark::UserNamed) => {
                 refuse("deletes what the user named by id".to_owned());
@@ -128,6 +130,11 @@ mod tests {
     #[case(Verb::Deregister, Mark::Foreign, false)]
     #[case(Verb::Delete, Mark::Ours, true)]
     #[case(Verb::Delete, Mark::UserNamed, false)]
+    #[case(Verb::Adopt, Mark::Peer, true)]
+    #[case(Verb::Adopt, Mark::Foreign, false)]
+    #[case(Verb::Adopt, Mark::Ours, false)]
+    #[case(Verb::Update, Mark::Peer, false)]
+    #[case(Verb::Delete, Mark::Peer, false)]
     #[case(Verb::Delete, Mark::Foreign, false)]
     #[case(Verb::MarkDirty, Mark::Foreign, false)]
     fn only_ours_is_touched(#[case] verb: Verb, #[case] mark: Mark, #[case] fine: bool) {

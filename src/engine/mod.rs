@@ -116,6 +116,8 @@ pub struct Engine<P: CloudProvider, C: Cluster> {
     judged: watch::Sender<Option<Judged>>,
     /// Set once leadership began and the provider started: only then are keys queued.
     working: std::sync::atomic::AtomicBool,
+    /// Something was found wrong since the inventory was read.
+    news: std::sync::atomic::AtomicBool,
     wake: Notify,
     own_dirty: Notify,
     epoch: Instant,
@@ -153,6 +155,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             missing: watch::Sender::new(kinds.into_iter().collect()),
             judged: watch::Sender::new(None),
             working: std::sync::atomic::AtomicBool::new(false),
+            news: std::sync::atomic::AtomicBool::new(false),
             wake: Notify::new(),
             own_dirty: Notify::new(),
             epoch: Instant::now(),
@@ -499,25 +502,65 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let audit_period = self.provider.audit_period().unwrap_or(Duration::from_secs(365 * 86400));
         let mut audit = tokio::time::interval_at(Instant::now() + audit_period, audit_period);
         let mut gauges = tokio::time::interval(Duration::from_secs(2));
-        for interval in [&mut resync, &mut sweep, &mut audit, &mut gauges] {
+        let mut read = Instant::now();
+        let mut refresh = tokio::time::interval(Duration::from_secs(1));
+        for interval in [&mut resync, &mut sweep, &mut audit, &mut gauges, &mut refresh] {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = gauges.tick() => self.gauge(),
+                _ = refresh.tick() => {
+                    let troubled = lock(&self.ledger).troubled_count() > 0;
+                    let news = self.news.load(std::sync::atomic::Ordering::Relaxed);
+                    if self.provider.refresh().is_some_and(|r| r.due(read.elapsed(), troubled, news)) {
+                        // Before it is read: what is found wrong meanwhile is news to it.
+                        self.news.store(false, std::sync::atomic::Ordering::Relaxed);
+                        read = Instant::now();
+                        self.read_inventory().await;
+                    }
+                }
                 _ = resync.tick() => self.push_all(Cause::Resync),
                 _ = sweep.tick() => self.sweep(fence).await,
                 _ = audit.tick() => match self.provider.audit().await {
-                    Ok(keys) => {
-                        for key in &keys {
-                            lock(&self.ledger).distrust(key);
-                        }
-                        self.push(keys.into_iter().map(|key| (key, Cause::Resync)));
-                    }
+                    Ok(keys) => self.look_again(&keys),
                     Err(error) => debug!(%error, "audit will be tried again"),
                 },
             }
+        }
+    }
+
+    /// Syncs load balancers that are not as they were. What a cloud knows of an object is its owner tag, not its name: that tells which keys are meant.
+    fn look_again(&self, moved: &[LbKey]) {
+        if moved.is_empty() {
+            return;
+        }
+        let tags: std::collections::HashSet<String> = moved.iter().map(LbKey::owner_tag).collect();
+        let mut keys: Vec<LbKey> =
+            lock(&self.index).keys().filter(|key| tags.contains(&key.owner_tag())).cloned().collect();
+        keys.sort();
+        for key in &keys {
+            lock(&self.ledger).distrust(key);
+        }
+        self.push(keys.into_iter().map(|key| (key, Cause::Resync)));
+    }
+
+    /// Reads the inventory again; what decisions saw of it before holds until it was read whole.
+    async fn read_inventory(&self) {
+        match self.provider.inventory().await {
+            Ok(inventory) => {
+                let changed = {
+                    let mut current = lock(&self.inventory);
+                    let changed = *current != inventory;
+                    *current = inventory;
+                    changed
+                };
+                if changed {
+                    self.refresh_facts();
+                }
+            }
+            Err(error) => debug!(%error, "the inventory will be read later"),
         }
     }
 

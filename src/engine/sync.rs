@@ -49,7 +49,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         if self.config.paused || snapshot.members.iter().any(|m| m.paused) {
             return Verdict::Done;
         }
-        if snapshot.members.is_empty() && !self.may_remove_without_members(key).await {
+        if snapshot.members.is_empty()
+            && snapshot.lb.members.is_empty()
+            && !self.may_remove_without_members(key).await
+        {
             return Verdict::Done;
         }
         let mut versions = Versions::new();
@@ -178,6 +181,11 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                     lock(&self.ledger).distrust(key);
                 })?;
                 self.metrics.changes.get_or_create(&ByVerb { verb: verb(&info.verb).to_owned() }).inc();
+                if info.verb == Verb::Adopt {
+                    for member in &snapshot.members {
+                        self.note(&member.record.object(), names::events::ADOPTED, info.summary.clone());
+                    }
+                }
                 changed |= !matches!(info.verb, Verb::Register | Verb::Deregister);
                 freed |= matches!(info.verb, Verb::Delete | Verb::Replace { .. } | Verb::Deregister);
                 if let Outcome::Pending(after) = outcome {
@@ -276,7 +284,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 }
             }
         }
-        if snapshot.lb.members.is_empty() && verdict == Verdict::Done {
+        if snapshot.members.iter().all(|m| !m.wanted) && verdict == Verdict::Done {
             lock(&self.ledger).remove(key);
             lock(&self.orphans_to_remove).remove(key);
         }
@@ -304,6 +312,11 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             conditions,
             remove_conditions: remove,
             annotations: status.annotations.clone(),
+            remove_finalizers: status.peer_finalizers.clone(),
+            observed: match &member.record {
+                Record::Own(own) => Some(own.generation),
+                Record::Service(_) | Record::Ingress(_) => None,
+            },
         };
         if self.config.dry_run {
             return Ok(Written::Unchanged);
@@ -340,12 +353,13 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
     /// Problems become Events, once each; one that the object's condition says already (before a restart) is not said again.
     fn tell(&self, key: &LbKey, snapshot: &Snapshot, problems: &[Problem]) {
         for problem in lock(&self.ledger).tell(key, problems) {
+            self.news.store(true, std::sync::atomic::Ordering::Relaxed);
             let said = snapshot.members.iter().filter(|m| m.record.object() == problem.object).any(|m| {
                 match &m.record {
                     Record::Service(s) => {
                         s.conditions.iter().any(|c| !c.status && c.message.contains(&problem.message))
                     }
-                    Record::Ingress(_) => false,
+                    Record::Ingress(_) | Record::Own(_) => false,
                 }
             });
             if !said {
@@ -421,6 +435,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 ingress: None,
                 conditions: vec![],
                 annotations: BTreeMap::new(),
+                peer_finalizers: Vec::new(),
                 problems: vec![],
                 notes: vec![],
             };
@@ -470,6 +485,7 @@ fn current(record: &Record) -> Vec<IngressPoint> {
     match record {
         Record::Service(s) => s.ingress.clone(),
         Record::Ingress(i) => i.ingress.clone(),
+        Record::Own(_) => Vec::new(),
     }
 }
 
@@ -493,6 +509,14 @@ fn at_version(record: &Record, versions: &Versions) -> Record {
             }
             Record::Ingress(std::sync::Arc::new(i))
         }
+        Record::Own(o) => {
+            let mut o = (**o).clone();
+            o.meta.resource_version.clone_from(version);
+            if !o.meta.finalizers.iter().any(|f| f == names::INGRESS_FINALIZER) {
+                o.meta.finalizers.push(names::INGRESS_FINALIZER.to_owned());
+            }
+            Record::Own(std::sync::Arc::new(o))
+        }
     }
 }
 
@@ -508,6 +532,7 @@ fn verb(verb: &Verb) -> &'static str {
         Verb::Replace { .. } => "replace",
         Verb::Register => "register",
         Verb::Deregister => "deregister",
+        Verb::Adopt => "adopt",
         Verb::MarkDirty => "mark-dirty",
         Verb::MarkApplied => "mark-applied",
     }

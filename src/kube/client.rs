@@ -37,6 +37,9 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// How often a start without API server is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
+/// What one connection reads at once at most, in octets. The buffer of a long list stays with its connection, of which there is one for each watch: hyper's own
+/// 400 KiB cost more than all that is kept of 1,000 Services.
+const READ_BUFFER: usize = 64 << 10;
 
 /// Where the API server is and as whom we come.
 #[derive(Clone, Debug, Default)]
@@ -290,7 +293,9 @@ fn client(
     connector.set_keepalive_retries(Some(3));
     connector.set_tcp_user_timeout(Some(Duration::from_secs(20)));
     let connector = config.rustls_https_connector_with_connector(connector).map_err(credentials)?;
-    let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .http1_max_buf_size(READ_BUFFER)
+        .build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(credentials)?)

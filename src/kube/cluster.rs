@@ -17,7 +17,7 @@ use super::types::{MetaOnly, Own};
 use super::{client, records, status, watch};
 use crate::engine::cluster::{Cluster, ClusterError, EventNote, Wanted, Written};
 use crate::state::index::Record;
-use crate::state::records::Path;
+use crate::state::records::{OwnRecord, Path};
 
 /// Longest that a write of ours takes.
 pub const WRITE_TIME: Duration = Duration::from_secs(5);
@@ -49,6 +49,38 @@ impl KubeCluster {
         } else {
             Api::namespaced_with(self.client.clone(), namespace, resource)
         }
+    }
+
+    /// Status and finalizers of an object of an own kind, in two writes: its status first, for without finalizer it may be gone.
+    async fn write_own_member(
+        &self,
+        own: &OwnRecord,
+        want: &Wanted,
+        resource: &ApiResource,
+    ) -> Result<Written, ClusterError> {
+        let api: Api<MetaOnly> = self.api(resource, &own.meta.namespace);
+        let (name, params) = (&own.meta.name, params());
+        let mut written = Written::Unchanged;
+        let mut version = own.meta.resource_version.clone();
+        if let Some(mut patch) = status::own_status(own, want) {
+            patch["metadata"] = json!({ "resourceVersion": version });
+            let patch = Patch::Merge(patch);
+            let sent = timeout(WRITE_TIME, api.patch_status(name, &params, &patch)).await;
+            written = judge(sent, "patch", resource)?.of();
+            match &written {
+                Written::Written(new) => version.clone_from(new),
+                // The definition may have no status: then there is none to write.
+                Written::Gone => written = Written::Unchanged,
+                Written::Conflict | Written::Unchanged => return Ok(written),
+            }
+        }
+        if let Some(mut patch) = status::own_finalizers(own, want) {
+            patch["metadata"]["resourceVersion"] = version.into();
+            let patch = Patch::Merge(patch);
+            let sent = timeout(WRITE_TIME, api.patch(name, &params, &patch)).await;
+            written = judge(sent, "patch", resource)?.of();
+        }
+        Ok(written)
     }
 
     fn resource(&self, kind: &Kind) -> Result<ApiResource, ClusterError> {
@@ -85,11 +117,14 @@ fn params() -> PatchParams {
 
 impl Cluster for KubeCluster {
     async fn write(&self, record: &Record, want: &Wanted) -> Result<Written, ClusterError> {
+        let object = record.object();
+        let resource = self.resource(&object.kind)?;
+        if let Record::Own(own) = record {
+            return self.write_own_member(own, want, &resource).await;
+        }
         let Some(patch) = status::patch(record, want, jiff::Timestamp::now()) else {
             return Ok(Written::Unchanged);
         };
-        let object = record.object();
-        let resource = self.resource(&object.kind)?;
         let api: Api<MetaOnly> = self.api(&resource, &object.namespace);
         let (params, patch) = (params(), Patch::Strategic(patch));
         let sent = api.patch_status(&object.name, &params, &patch);
@@ -303,7 +338,9 @@ mod tests {
             also: &[],
             kind: "IPAddressPool",
             plural: "ipaddresspools",
-            namespaced: true,
+            scope: causeway_api::KindScope::ConfigNamespace,
+            members: false,
+            made_by_others: &[],
             required: true,
         };
         let found = resource(&[own], &Kind::Own("IPAddressPool".into())).expect("known");

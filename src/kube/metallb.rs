@@ -13,8 +13,9 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::info;
 
+use super::peer::{Presence, cannot_be_seen};
 use super::types::Pod;
 use super::watch::WATCH_SECONDS;
 
@@ -35,26 +36,6 @@ impl Part {
             Self::Controller => "controller",
             Self::Speaker => "speaker",
         }
-    }
-}
-
-/// What is known of a part of MetalLB.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Presence {
-    /// Nothing yet, or never: why, if that is known.
-    Unknown(Option<String>),
-    /// These Pods are ready, sorted.
-    Runs(Vec<String>),
-    /// None is ready.
-    #[default]
-    Gone,
-}
-
-impl Presence {
-    /// Whether it is certain that it does not run.
-    #[must_use]
-    pub fn gone(&self) -> bool {
-        *self == Self::Gone
     }
 }
 
@@ -102,20 +83,6 @@ pub fn follow(client: Client, namespace: String, part: Part) -> watch::Receiver<
     rx
 }
 
-/// Does something for as long as this part of MetalLB is gone, and anew each time that it is.
-pub async fn while_gone<F: Future<Output = ()>>(mut peer: watch::Receiver<Presence>, work: impl Fn() -> F) {
-    // An error means that nobody will tell any more: what is so now stays.
-    loop {
-        if peer.wait_for(Presence::gone).await.is_err() {
-            return;
-        }
-        tokio::select! {
-            () = work() => return,
-            Ok(_) = peer.wait_for(|presence| !presence.gone()) => {}
-        }
-    }
-}
-
 async fn watch_pods(client: Client, namespace: &str, part: Part, out: &watch::Sender<Presence>) {
     let pods: Api<Pod> = Api::namespaced(client, namespace);
     let mut events = pin!(watcher(pods, watcher::Config::default().timeout(WATCH_SECONDS)));
@@ -151,15 +118,7 @@ async fn watch_pods(client: Client, namespace: &str, part: Part, out: &watch::Se
                     "whether MetalLB runs cannot be seen: pods in namespace {namespace}: {}",
                     super::chain(&error)
                 );
-                out.send_if_modified(|presence| {
-                    // What was seen before stays.
-                    let new = matches!(presence, Presence::Unknown(why) if why.as_ref() != Some(&message));
-                    if new {
-                        warn!("{message}; nothing is done until it can be");
-                        *presence = Presence::Unknown(Some(message));
-                    }
-                    new
-                });
+                cannot_be_seen(out, message);
                 sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(10));
                 continue;

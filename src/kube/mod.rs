@@ -10,6 +10,8 @@
 //! | [`events`] | I/O: Events, aggregated |
 //! | [`lease`] | I/O: leader election; its decisions are pure |
 //! | [`metallb`] | I/O: whether MetalLB runs here; its rules are pure |
+//! | [`peer`] | I/O: whether a peer works whose load balancers are to be taken over |
+//! | `tls` | I/O: certificates in Secrets, on OpenStack |
 //! | [`client`] | I/O: configuration, connection, rate limit |
 
 pub mod client;
@@ -20,8 +22,11 @@ pub mod events;
 pub mod lease;
 pub mod metallb;
 pub mod parse;
+pub mod peer;
 pub mod records;
 pub mod status;
+#[cfg(feature = "openstack")]
+pub mod tls;
 pub mod types;
 pub mod watch;
 

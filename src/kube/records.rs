@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use causeway_api::{
-    Condition, EndpointsPerNode, Family, FamilyPolicy, IngressPoint, IpMode, Kind, ObjectRef, OwnObject,
-    PathMatch, PortStatus, Protocol, ServicePort, TrafficPolicy, names,
+    ClassParameters, Condition, EndpointsPerNode, Family, FamilyPolicy, IngressPoint, IpMode, Kind,
+    ObjectRef, OwnObject, PathMatch, PortStatus, Protocol, ServicePort, TargetPort, TrafficPolicy, names,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -185,11 +185,19 @@ pub fn service(o: types::Service, skipped: &mut Skipped) -> ServiceRecord {
             .and_then(|n| skipped.port(|| format!("spec.ports[{i}].nodePort"), n));
         if let (Some(port), Some(protocol)) = (port, protocol) {
             let name = p.name.unwrap_or_default();
+            let target_port = match p.target_port {
+                Some(types::IntOrString::Int(number)) if number != 0 => skipped
+                    .port(|| format!("spec.ports[{i}].targetPort"), number)
+                    .map_or(TargetPort::Number(port), TargetPort::Number),
+                Some(types::IntOrString::String(name)) if !name.is_empty() => TargetPort::Name(name),
+                _ => TargetPort::Number(port),
+            };
             ports.push(ServicePort {
                 name,
                 protocol,
                 port,
                 node_port,
+                target_port,
                 app_protocol: non_empty(p.app_protocol),
             });
         }
@@ -344,7 +352,14 @@ pub fn ingress(o: types::Ingress, skipped: &mut Skipped) -> IngressRecord {
 pub fn class(o: types::IngressClass) -> ClassRecord {
     let meta = meta(o.metadata);
     let default = meta.annotations.get(names::ANNOTATION_DEFAULT_CLASS).is_some_and(|v| v == "true");
-    ClassRecord { meta, controller: o.spec.controller.unwrap_or_default(), default }
+    let parameters = o.spec.parameters.map(|p| ClassParameters {
+        group: p.api_group.unwrap_or_default(),
+        kind: p.kind.unwrap_or_default(),
+        namespace: p.namespace.filter(|_| p.scope.as_deref() == Some("Namespace")),
+        name: p.name.unwrap_or_default(),
+        spec: None,
+    });
+    ClassRecord { meta, controller: o.spec.controller.unwrap_or_default(), parameters, default }
 }
 
 /// A Node.
@@ -381,9 +396,10 @@ pub fn node(o: types::Node, skipped: &mut Skipped) -> NodeRecord {
     }
 }
 
-/// An EndpointSlice.
-pub fn slice(o: types::EndpointSlice, nodes: &mut Common<str>) -> SliceRecord {
+/// An EndpointSlice. The addresses of its endpoints are kept only where somebody wants them: there are many.
+pub fn slice(o: types::EndpointSlice, nodes: &mut Common<str>, addresses: bool) -> SliceRecord {
     let mut by_node: BTreeMap<Arc<str>, EndpointsPerNode> = BTreeMap::new();
+    let mut ready_at = Vec::new();
     for e in o.endpoints.unwrap_or_default() {
         // Absent `ready` means ready; absent `serving` means the same as ready (discovery/v1 EndpointConditions).
         let ready = e.conditions.ready.unwrap_or(true);
@@ -391,7 +407,12 @@ pub fn slice(o: types::EndpointSlice, nodes: &mut Common<str>) -> SliceRecord {
         if !ready && !serving {
             continue;
         }
-        let count = by_node.entry(nodes.share(e.node_name.as_deref().unwrap_or_default())).or_default();
+        let node = nodes.share(e.node_name.as_deref().unwrap_or_default());
+        if addresses && ready {
+            let parsed = e.addresses.iter().flatten().filter_map(|text| text.parse().ok());
+            ready_at.extend(parsed.map(|ip: IpAddr| (ip, Arc::clone(&node))));
+        }
+        let count = by_node.entry(node).or_default();
         if ready {
             count.ready += 1;
         } else {
@@ -400,7 +421,12 @@ pub fn slice(o: types::EndpointSlice, nodes: &mut Common<str>) -> SliceRecord {
     }
     let service =
         o.metadata.labels.as_ref().and_then(|l| l.get(LABEL_SERVICE_NAME)).cloned().unwrap_or_default();
-    SliceRecord { path: path(&o.metadata), service, by_node }
+    let ports = o.ports.unwrap_or_default().into_iter().filter_map(|p| {
+        let port = u16::try_from(p.port?).ok().filter(|port| *port > 0)?;
+        Some((p.name.unwrap_or_default(), port))
+    });
+    let ports = if addresses { ports.collect() } else { Vec::new() };
+    SliceRecord { path: path(&o.metadata), service, by_node, ready: ready_at, ports }
 }
 
 /// A Secret.
@@ -434,6 +460,10 @@ pub fn own(kind: &str, o: types::Own) -> OwnObject {
             .into_iter()
             .filter(|(key, _)| key.starts_with(names::ANNOTATION_PREFIX))
             .collect(),
+        finalizers: m.finalizers.unwrap_or_default(),
+        deleting: m.deletion_timestamp.is_some(),
+        resource_version: m.resource_version.unwrap_or_default(),
+        generation: m.generation.unwrap_or_default(),
         spec: o.spec,
         status: o.status,
     }

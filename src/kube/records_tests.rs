@@ -211,12 +211,12 @@ fn endpoints_are_counted_by_node_as_ready_or_still_serving() {
             {"conditions": {"ready": true}}
         ]
     });
-    let first = slice(serde_json::from_value(value.clone()).unwrap(), &mut nodes);
+    let first = slice(serde_json::from_value(value.clone()).unwrap(), &mut nodes, false);
     assert_eq!((first.service.as_str(), first.path.name.as_str()), ("web", "web-abc"));
     let counts: Vec<(&str, u32, u32)> =
         first.by_node.iter().map(|(n, c)| (&**n, c.ready, c.serving)).collect();
     assert_eq!(counts, [("", 1, 0), ("a", 2, 1)]);
-    let second = slice(serde_json::from_value(value).unwrap(), &mut nodes);
+    let second = slice(serde_json::from_value(value).unwrap(), &mut nodes, false);
     let name = |s: &SliceRecord| s.by_node.keys().next_back().unwrap().clone();
     assert!(Arc::ptr_eq(&name(&first), &name(&second)), "one name is kept once");
 }
@@ -256,4 +256,58 @@ fn services_with_the_same_labels_share_them() {
     assert!(Arc::ptr_eq(&one.meta.labels, &two.meta.labels));
     assert!(Arc::ptr_eq(&one.meta.labels, &two.selector), "equal maps, wherever they stand");
     assert_eq!((one.meta.annotations["c"].as_str(), two.meta.annotations["c"].as_str()), ("one", "two"));
+}
+
+#[test]
+fn target_ports_are_numbers_or_names_and_by_default_the_port_itself() {
+    use causeway_api::TargetPort::{Name, Number};
+    let value = json!({"metadata": {"name": "web"}, "spec": {"ports": [
+        {"port": 80}, {"port": 81, "targetPort": 8080}, {"port": 82, "targetPort": "http"},
+        {"port": 83, "targetPort": 0}, {"port": 84, "targetPort": ""}, {"port": 85, "targetPort": 70000}
+    ]}});
+    let mut skipped = Skipped::default();
+    let record = service(serde_json::from_value(value).unwrap(), &mut skipped);
+    let found: Vec<_> = record.ports.into_iter().map(|p| p.target_port).collect();
+    assert_eq!(found, [Number(80), Number(8080), Name("http".into()), Number(83), Number(84), Number(85)]);
+    assert_eq!(skipped.0[0].0, "spec.ports[5].targetPort");
+}
+
+#[test]
+fn addresses_of_ready_endpoints_are_kept_where_they_are_wanted() {
+    let value = json!({
+        "metadata": {"namespace": "n", "name": "web-abc", "labels": {LABEL_SERVICE_NAME: "web"}},
+        "ports": [{"name": "http", "port": 8080}, {"port": 9090}, {"name": "any"}],
+        "endpoints": [
+            {"nodeName": "a", "addresses": ["10.0.0.1"]},
+            {"addresses": ["2001:db8::1"], "conditions": {"ready": true}},
+            {"nodeName": "a", "addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true, "terminating": true}},
+            {"nodeName": "a", "addresses": ["somewhere.example"]}
+        ]
+    });
+    let of = |wanted| slice(serde_json::from_value(value.clone()).unwrap(), &mut Common::default(), wanted);
+    let found = of(true);
+    let ready: Vec<(String, &str)> = found.ready.iter().map(|(ip, node)| (ip.to_string(), &**node)).collect();
+    assert_eq!(ready, [("10.0.0.1".to_owned(), "a"), ("2001:db8::1".to_owned(), "")]);
+    assert_eq!(found.ports, [("http".to_owned(), 8080), (String::new(), 9090)]);
+    assert!(of(false).ready.is_empty() && of(false).ports.is_empty());
+    assert_eq!(of(false).by_node, found.by_node);
+}
+
+#[test]
+fn a_class_may_name_its_parameters() {
+    let of = |parameters| {
+        let value =
+            json!({"metadata": {"name": "c"}, "spec": {"controller": "x/y", "parameters": parameters}});
+        class(serde_json::from_value(value).unwrap()).parameters
+    };
+    assert_eq!(of(json!(null)), None);
+    let cluster = json!({"apiGroup": "g", "kind": "K", "name": "n", "namespace": "ignored"});
+    let found = of(cluster).unwrap();
+    assert_eq!(
+        (found.group.as_str(), found.kind.as_str(), found.name.as_str(), found.namespace),
+        ("g", "K", "n", None)
+    );
+    let namespaced =
+        json!({"apiGroup": "g", "kind": "K", "name": "n", "scope": "Namespace", "namespace": "ns"});
+    assert_eq!(of(namespaced).unwrap().namespace.as_deref(), Some("ns"));
 }

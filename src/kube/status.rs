@@ -12,12 +12,35 @@
 //! - `lastTransitionTime` moves exactly when a condition's status does.
 //! - A Service that is no load balancer never gets addresses: the API server would refuse the whole write.
 
-use causeway_api::{Condition, IngressPoint, IpMode};
+use causeway_api::{Condition, IngressPoint, IpMode, names};
 use serde_json::{Map, Value, json};
 
 use crate::engine::cluster::Wanted;
 use crate::state::index::Record;
-use crate::state::records::Meta;
+use crate::state::records::{Meta, OwnRecord};
+
+/// The merge patch that brings the finalizers of an object of an own kind to what they shall be, on the object itself: the status of a custom resource has no
+/// metadata of its own. Lists are replaced whole, so the resourceVersion that they were read at goes with them.
+#[must_use]
+pub fn own_finalizers(current: &OwnRecord, want: &Wanted) -> Option<Value> {
+    let (ours, meta) = (names::INGRESS_FINALIZER, &current.meta);
+    let mut finalizers = meta.finalizers.clone();
+    finalizers.retain(|f| !want.removes_finalizer(f) && (want.finalizer != Some(false) || f != ours));
+    if want.finalizer == Some(true) && !meta.deleting && !finalizers.iter().any(|f| f == ours) {
+        finalizers.push(ours.to_owned());
+    }
+    if finalizers == meta.finalizers {
+        return None;
+    }
+    Some(json!({ "metadata": { "finalizers": finalizers, "resourceVersion": meta.resource_version } }))
+}
+
+/// The merge patch of the status of an object of an own kind.
+#[must_use]
+pub fn own_status(current: &OwnRecord, want: &Wanted) -> Option<Value> {
+    let observed = want.observed.filter(|observed| current.observed != Some(*observed))?;
+    Some(json!({ "status": { "observedGeneration": observed } }))
+}
 
 /// The patch that brings an object to what it shall carry, or `None` if it carries that already. `now` becomes the
 /// `lastTransitionTime` of conditions that change their status.
@@ -25,7 +48,7 @@ use crate::state::records::Meta;
 pub fn patch(current: &Record, want: &Wanted, now: jiff::Timestamp) -> Option<Value> {
     let meta = current.meta();
     let mut metadata = Map::new();
-    finalizer(meta, current.finalizer(), want.finalizer, &mut metadata);
+    finalizers(meta, current.finalizer(), want, &mut metadata);
     annotations(meta, want, &mut metadata);
 
     let mut status = Map::new();
@@ -33,6 +56,7 @@ pub fn patch(current: &Record, want: &Wanted, now: jiff::Timestamp) -> Option<Va
         let (have, ip_modes, allowed) = match current {
             Record::Service(s) => (&s.ingress, true, s.load_balancer),
             Record::Ingress(i) => (&i.ingress, false, true),
+            Record::Own(_) => (&Vec::new(), false, false),
         };
         let wanted = if allowed { normal(points, ip_modes) } else { Vec::new() };
         if wanted != normal(have, ip_modes) {
@@ -60,16 +84,15 @@ pub fn patch(current: &Record, want: &Wanted, now: jiff::Timestamp) -> Option<Va
     Some(patch.into())
 }
 
-fn finalizer(meta: &Meta, ours: &str, want: Option<bool>, metadata: &mut Map<String, Value>) {
+fn finalizers(meta: &Meta, ours: &str, want: &Wanted, metadata: &mut Map<String, Value>) {
     let there = meta.finalizers.iter().any(|f| f == ours);
-    match want {
-        Some(true) if !there && !meta.deleting => {
-            metadata.insert("finalizers".into(), json!([ours]));
-        }
-        Some(false) if there => {
-            metadata.insert("$deleteFromPrimitiveList/finalizers".into(), json!([ours]));
-        }
-        _ => {}
+    if want.finalizer == Some(true) && !there && !meta.deleting {
+        metadata.insert("finalizers".into(), json!([ours]));
+    }
+    let leaves = |f: &&String| want.removes_finalizer(f) || (want.finalizer == Some(false) && *f == ours);
+    let gone: Vec<&String> = meta.finalizers.iter().filter(leaves).collect();
+    if !gone.is_empty() {
+        metadata.insert("$deleteFromPrimitiveList/finalizers".into(), json!(gone));
     }
 }
 

@@ -91,8 +91,56 @@ fn nothing_wanted_and_nothing_changed_is_no_patch() {
         conditions: vec![ready(true, "Ok")],
         remove_conditions: vec![names::CONDITION_PORTS_ERROR.into(), names::CONDITION_READY.into()],
         annotations: [("a".to_owned(), Some("1".to_owned())), ("gone".to_owned(), None)].into(),
+        remove_finalizers: vec!["example.com/theirs".to_owned(), "group.example.com/".to_owned()],
+        observed: None,
     };
     assert_eq!(patch(&record, &want, NOW), None);
+}
+
+#[test]
+fn finalizers_of_a_peer_go_as_ours_comes() {
+    let record = service(json!({
+        "metadata": {"finalizers": ["example.com/theirs", "group.example.com/shop", "example.com/theirs-not"], "resourceVersion": "7"},
+    }));
+    let want = Wanted {
+        finalizer: Some(true),
+        remove_finalizers: vec!["example.com/theirs".to_owned(), "group.example.com/".to_owned()],
+        ..Wanted::default()
+    };
+    let metadata = json!({
+        "finalizers": [names::FINALIZER],
+        "$deleteFromPrimitiveList/finalizers": ["example.com/theirs", "group.example.com/shop"],
+        "resourceVersion": "7",
+    });
+    assert_eq!(patch(&record, &want, NOW), Some(json!({"metadata": metadata})));
+}
+
+#[test]
+fn an_object_of_an_own_kind_has_its_finalizer_on_itself_and_its_generation_in_the_status() {
+    let record = |finalizers: &[&str], deleting: bool, observed: Option<i64>| OwnRecord {
+        kind: "Binding".to_owned(),
+        meta: Meta {
+            resource_version: "7".to_owned(),
+            finalizers: finalizers.iter().map(|f| (*f).to_owned()).collect(),
+            deleting,
+            ..Meta::default()
+        },
+        generation: 3,
+        observed,
+    };
+    let ours = names::INGRESS_FINALIZER;
+    let want = |finalizer| Wanted { finalizer: Some(finalizer), observed: Some(3), ..Wanted::default() };
+    let finalizers = |list: &[&str]| Some(json!({"metadata": {"finalizers": list, "resourceVersion": "7"}}));
+    assert_eq!(own_finalizers(&record(&["a"], false, None), &want(true)), finalizers(&["a", ours]));
+    assert_eq!(own_finalizers(&record(&["a", ours], false, None), &want(true)), None);
+    assert_eq!(own_finalizers(&record(&["a"], true, None), &want(true)), None, "the API server forbids it");
+    assert_eq!(own_finalizers(&record(&["a", ours], true, None), &want(false)), finalizers(&["a"]));
+    assert_eq!(own_finalizers(&record(&["a"], true, None), &want(false)), None);
+    let status = Some(json!({"status": {"observedGeneration": 3}}));
+    assert_eq!(own_status(&record(&[], false, Some(2)), &want(true)), status);
+    assert_eq!(own_status(&record(&[], false, None), &want(true)), status);
+    assert_eq!(own_status(&record(&[], false, Some(3)), &want(true)), None);
+    assert_eq!(own_status(&record(&[], false, None), &Wanted::default()), None);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use causeway_api::{EndpointDetail, OwnKind, Wants, names};
+use causeway_api::{EndpointDetail, KindScope, OwnKind, Wants, names};
 use futures::StreamExt;
 use kube::core::ApiResource;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -148,10 +148,11 @@ pub fn watch(client: &Client, interest: &Interest, tx: &mpsc::Sender<Update>) ->
     }
     if wants.endpoints != EndpointDetail::None {
         let mut nodes = Common::default();
+        let addresses = wants.endpoints == EndpointDetail::Addresses;
         start.kind(
             "endpointslices.discovery.k8s.io",
             LABEL_SERVICE_NAME.to_owned(),
-            move |o| Seen::Wanted(records::slice(o, &mut nodes)),
+            move |o| Seen::Wanted(records::slice(o, &mut nodes, addresses)),
             Update::Slice,
         );
     }
@@ -241,10 +242,9 @@ impl Start<'_> {
 
     fn own(&mut self, kind: &OwnKind, namespace: &str) {
         let resource = api_resource(kind);
-        let api: Api<types::Own> = if kind.namespaced {
-            Api::namespaced_with(self.client.clone(), namespace, &resource)
-        } else {
-            Api::all_with(self.client.clone(), &resource)
+        let api: Api<types::Own> = match kind.scope {
+            KindScope::ConfigNamespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            KindScope::Cluster | KindScope::AllNamespaces => Api::all_with(self.client.clone(), &resource),
         };
         let name = kind.kind;
         self.spawn(

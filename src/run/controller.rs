@@ -8,9 +8,9 @@ use std::sync::Arc;
 #[cfg(feature = "model")]
 use anyhow::Context;
 use anyhow::bail;
-use causeway_api::CloudProvider;
 #[cfg(feature = "metal")]
 use causeway_api::Severity;
+use causeway_api::{CloudProvider, Fence};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch as channel};
 use tokio_util::sync::CancellationToken;
@@ -31,8 +31,10 @@ use crate::kube::client::Connection;
 use crate::kube::cluster::KubeCluster;
 use crate::kube::events::{EventSettings, Events};
 use crate::kube::lease::{Elector, Leadership, LeaseSettings, Timing, identity};
-use crate::kube::metallb::{self, Part, Presence};
+use crate::kube::metallb::{self, Part};
+use crate::kube::peer::{self, Presence};
 use crate::kube::watch::{Interest, watch};
+use crate::nodes::{self, run::Runner};
 use crate::state::index::{Index, Rules};
 
 /// Runs until SIGTERM.
@@ -45,6 +47,16 @@ pub async fn run(config: ControllerConfig) -> anyhow::Result<()> {
     let connection = connect(&config.kube, registry.sub_registry_with_prefix(OUR_PREFIX)).await?;
     let stop = shutdown()?;
     match config.provider.provider {
+        #[cfg(feature = "aws")]
+        Provider::Aws => {
+            let provider = Arc::new(super::aws::aws(&config.provider, &connection).await?);
+            run_with(provider, config, connection, registry, stop).await
+        }
+        #[cfg(feature = "openstack")]
+        Provider::OpenStack => {
+            let provider = Arc::new(super::openstack::openstack(&config.provider, &connection).await?);
+            run_with(provider, config, connection, registry, stop).await
+        }
         #[cfg(feature = "metal")]
         Provider::Metal => {
             let provider = Arc::new(config.provider.metal());
@@ -165,13 +177,23 @@ async fn run_with<P: CloudProvider>(
     let all_services = wants.ingresses && capabilities.l7;
     let rules =
         Rules { classes, capabilities, wants: wants.clone(), cluster_health: config.provider.cluster_health };
-    let keys = Arc::clone(&provider);
-    let index = Index::new(rules, Arc::new(move |member| keys.key(member)));
+    let (keys, referring) = (Arc::clone(&provider), Arc::clone(&provider));
+    let index = Index::new(rules, Arc::new(move |member| keys.key(member)))
+        .with_references(Arc::new(move |kind, annotations| referring.references(kind, annotations)));
 
     let metrics = Metrics::default();
     let ours = registry.sub_registry_with_prefix(OUR_PREFIX);
     metrics.register(ours);
     let events = Events::start(connection.client(), event_settings(wants.kinds.clone()), ours);
+    // Nothing of it is planned as data, so a dry run has nothing to show.
+    let nodes = config.controllers.nodes.filter(|_| !config.engine.dry_run);
+    let nodes = nodes.map(|settings| Runner {
+        provider: Arc::clone(&provider),
+        client: connection.client(),
+        events: events.clone(),
+        settings,
+        metrics: nodes::run::Metrics::register(ours),
+    });
     let cluster = KubeCluster::new(connection.client(), wants.kinds.clone(), events);
     let kinds = kinds(&wants);
     let engine = Arc::new(Engine::new(Arc::clone(&provider), cluster, index, kinds, config.engine, metrics));
@@ -194,10 +216,18 @@ async fn run_with<P: CloudProvider>(
 
     let checks = Checks::default();
     watch_checks(&watches, checks.clone());
-    let peer = config.coexist.filter(|_| !config.engine.dry_run).map(|_| {
-        let namespace = config.provider.config_namespace.clone();
-        metallb::follow(connection.client(), namespace, Part::Controller)
-    });
+    let peer = match (config.coexist, config.provider.adopt) {
+        _ if config.engine.dry_run => None,
+        (Some(_), _) => {
+            let namespace = config.provider.config_namespace.clone();
+            Some(metallb::follow(connection.client(), namespace, Part::Controller))
+        }
+        (None, Some(peer)) => {
+            let namespace = config.adopt_lease_namespace.clone();
+            Some(peer::follow(connection.client(), namespace, peer))
+        }
+        (None, None) => None,
+    };
     if let Some(peer) = &peer {
         coexist_checks(peer.clone(), checks.clone());
     }
@@ -222,14 +252,29 @@ async fn run_with<P: CloudProvider>(
             _ = peer.wait_for(Presence::gone) => {}
         }
     }
-    // Ends with us, or when MetalLB's controller is back.
+    // Ends with us, or when the peer is back.
     let working = stop.child_token();
     let yielded = yield_to(peer, working.clone());
+    let lead = async |fence: Fence, working: CancellationToken| {
+        let run_nodes = async {
+            if let Some(nodes) = nodes {
+                nodes.run(fence.clone(), working.clone()).await;
+            }
+        };
+        let run_engine = async {
+            if config.controllers.load_balancers {
+                engine.lead(fence.clone(), working.clone()).await;
+            } else {
+                working.cancelled().await;
+            }
+        };
+        tokio::join!(run_nodes, run_engine);
+    };
 
     // A dry run must not take the Lease from the controller that works.
     if !config.leader.elect || config.engine.dry_run {
         let leadership = Leadership::unelected();
-        engine.lead(leadership.fence, working).await;
+        lead(leadership.fence, working).await;
         return ended_by(&yielded);
     }
     let timing = Timing {
@@ -262,7 +307,7 @@ async fn run_with<P: CloudProvider>(
         lost.cancelled().await;
         ending.cancel();
     });
-    let lead = engine.lead(won.fence.clone(), working.clone());
+    let lead = lead(won.fence.clone(), working.clone());
     tokio::pin!(lead);
     tokio::select! {
         () = &mut lead => {}
@@ -284,7 +329,7 @@ async fn run_with<P: CloudProvider>(
     ended_by(&yielded)
 }
 
-/// Ends the work when MetalLB's controller runs again; the token is cancelled then.
+/// Ends the work when the peer runs again; the token is cancelled then.
 fn yield_to(peer: Option<channel::Receiver<Presence>>, working: CancellationToken) -> CancellationToken {
     let yielded = CancellationToken::new();
     if let Some(mut peer) = peer {
@@ -305,7 +350,7 @@ fn yield_to(peer: Option<channel::Receiver<Presence>>, working: CancellationToke
 fn ended_by(yielded: &CancellationToken) -> anyhow::Result<()> {
     if yielded.is_cancelled() {
         bail!(
-            "MetalLB's controller runs again, and nothing is written while it does: ending, to wait for its end"
+            "the peer whose work this is works again, and nothing is written while it does: ending, to wait for its end"
         );
     }
     Ok(())

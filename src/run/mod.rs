@@ -2,7 +2,11 @@
 
 #[cfg(feature = "metal")]
 pub(crate) mod allocator_metrics;
+#[cfg(feature = "aws")]
+pub(crate) mod aws;
 pub mod controller;
+#[cfg(feature = "openstack")]
+pub(crate) mod openstack;
 #[cfg(feature = "metal")]
 pub mod speaker;
 
@@ -20,7 +24,7 @@ use crate::admin::Checks;
 use crate::cli::args::LogFormat;
 use crate::cli::config::{KubeConfig, LogConfig};
 use crate::kube::client::Connection;
-use crate::kube::metallb::Presence;
+use crate::kube::peer::Presence;
 use crate::kube::watch::{self, Watches};
 
 /// Starts logging to standard error.
@@ -88,14 +92,14 @@ fn watch_checks(watches: &Watches, checks: Checks) {
     });
 }
 
-/// Keeps `/readyz` in step with what is known of MetalLB: not knowing it is not being ready, for then nothing is done.
+/// Keeps `/readyz` in step with what is known of the peer that is not to be disturbed: not knowing it is not being ready, for then nothing is done.
 fn coexist_checks(mut peer: tokio::sync::watch::Receiver<Presence>, checks: Checks) {
-    const NAME: &str = "coexist";
+    const NAME: &str = "peer";
     tokio::spawn(async move {
         loop {
             match &*peer.borrow_and_update() {
                 Presence::Unknown(why) => {
-                    checks.fail(NAME, why.as_deref().unwrap_or("whether MetalLB runs is not known yet"));
+                    checks.fail(NAME, why.as_deref().unwrap_or("whether the peer runs is not known yet"));
                 }
                 Presence::Runs(_) | Presence::Gone => checks.pass(NAME),
             }

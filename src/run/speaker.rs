@@ -33,13 +33,14 @@ use crate::cli::config::{MembershipKey, SpeakerConfig};
 use crate::engine::cluster::EventNote;
 use crate::kube::configuration::{self, Component, ConfigMetrics, Found, problem_line};
 use crate::kube::events::{EventSettings, Events};
-use crate::kube::metallb::{self, Part, Presence};
+use crate::kube::metallb::{self, Part};
+use crate::kube::peer::{self, Presence};
 use crate::kube::watch::{Interest, Watches, watch as start_watches};
 use crate::speaker::conflicts::{self, ConflictMetrics, Met};
 use crate::speaker::l2_status::{self, Told};
 use crate::speaker::secrets::{self, Secrets};
 use crate::speaker::world::{WorldBuilder, wants};
-use crate::speaker::{bgp, key, node, reports};
+use crate::speaker::{bgp, findings, key, node, reports};
 use crate::state::records::{Path, Update};
 use crate::translate::ClassRules;
 
@@ -95,8 +96,11 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     info!(node = config.node_name, cluster, version = env!("CARGO_PKG_VERSION"), "starting");
 
     let kinds = causeway_metal::provider::own_kinds();
-    let classes =
-        ClassRules { classes: config.load_balancer_classes.clone(), own_classless: config.own_classless };
+    let classes = ClassRules {
+        classes: config.load_balancer_classes.clone(),
+        own_classless: config.own_classless,
+        ..ClassRules::default()
+    };
     let builder =
         WorldBuilder::new(config.node_name.clone(), classes, kinds.clone(), config.ignore_exclude_lb);
     let (tx, rx) = mpsc::channel(1024);
@@ -120,17 +124,24 @@ pub async fn run(config: SpeakerConfig) -> anyhow::Result<()> {
     let (found_tx, found) = watch::channel(None);
     let component =
         Component { namespace: config.config_namespace.clone(), node: Some(config.node_name.clone()) };
-    tokio::spawn(metallb::while_gone(peer.clone(), {
+    tokio::spawn(peer::while_gone(peer.clone(), {
         let client = connection.client();
         // MetalLB's objects have the same names.
         move || configuration::keep(client.clone(), component.clone(), found.clone())
     }));
     let (view_tx, view) = watch::channel(None);
-    let metrics_of_world = (config_metrics, conflict_metrics);
     let (secrets_tx, secrets) = watch::channel(None);
     tokio::spawn(secrets::follow(connection.client(), config.config_namespace.clone(), secrets_tx));
     let inputs = Inputs { updates: rx, watches, secrets, peer };
-    tokio::spawn(build_worlds(builder, inputs, view_tx, found_tx.clone(), metrics_of_world));
+    let outputs = Outputs {
+        view: view_tx,
+        found: found_tx.clone(),
+        events: events.clone(),
+        node: config.node_name.clone(),
+        config_metrics,
+        conflict_metrics,
+    };
+    tokio::spawn(build_worlds(builder, inputs, outputs));
     let (key_tx, keys) = watch::channel(None);
     match config.membership_key.clone() {
         MembershipKey::Secret(name) => {
@@ -224,24 +235,28 @@ struct Inputs {
     peer: watch::Receiver<Presence>,
 }
 
-/// Worlds out of updates; the first one when every kind was listed.
-async fn build_worlds(
-    mut builder: WorldBuilder,
-    inputs: Inputs,
-    out: watch::Sender<Option<View>>,
+/// Where they go, and what is told of them.
+struct Outputs {
+    view: watch::Sender<Option<View>>,
     found: watch::Sender<Option<Found>>,
-    (config_metrics, conflict_metrics): (ConfigMetrics, ConflictMetrics),
-) {
+    events: Events,
+    node: String,
+    config_metrics: ConfigMetrics,
+    conflict_metrics: ConflictMetrics,
+}
+
+/// Worlds out of updates; the first one when every kind was listed.
+async fn build_worlds(mut builder: WorldBuilder, inputs: Inputs, out: Outputs) {
     let Inputs { mut updates, watches, mut secrets, mut peer } = inputs;
     let mut states = watches.states();
-    // The controller says these on the objects; here they only explain a silence.
+    // The controller says these on the objects, as far as it can see them; here they explain a silence.
     let log = |(changed, problems): (bool, Vec<Problem>)| {
         for problem in problems {
             warn!(object = %problem.object, field = problem.field, reason = problem.reason, "{}", problem.message);
         }
         changed
     };
-    let mut judged = None;
+    let (mut judged, mut said) = (None, Vec::new());
     let (mut complete, mut stale, mut secrets_known) = (false, true, false);
     loop {
         tokio::select! {
@@ -272,12 +287,18 @@ async fn build_worlds(
         if complete && stale {
             let (times, problems) = builder.problems();
             if judged.replace(times) != Some(times) {
-                config_metrics.read(problems);
-                conflict_metrics.set(&builder.conflicts());
-                note(&found, CONFIG_VALID, problems.iter().map(problem_line).collect());
+                out.config_metrics.read(problems);
+                out.conflict_metrics.set(&builder.conflicts());
+                note(&out.found, CONFIG_VALID, problems.iter().map(problem_line).collect());
             }
-            let world = World { standby: !peer.borrow_and_update().gone(), ..builder.world() };
-            out.send_replace(Some(View {
+            let standby = !peer.borrow_and_update().gone();
+            if !standby && said != builder.only_here() {
+                let notes = findings::news(&out.node, &said, builder.only_here());
+                notes.into_iter().for_each(|note| out.events.send(note));
+                said = builder.only_here().to_vec();
+            }
+            let world = World { standby, ..builder.world() };
+            out.view.send_replace(Some(View {
                 world: Arc::new(world),
                 peers: Arc::new(builder.peers()),
                 conflicts: builder.conflicts(),
@@ -308,7 +329,7 @@ fn report_bgp(
         while routing.changed().await.is_ok() {
             let now = Arc::clone(&routing.borrow_and_update());
             bgp::news(&node, &before, &now).into_iter().for_each(|note| say.send(note));
-            services.send_replace(Some(bgp::service_reports(&node, &now)));
+            services.send_replace(Some(Arc::new(bgp::service_reports(&node, &now))));
             before = now;
         }
     });
@@ -326,7 +347,7 @@ fn report_bgp(
                 }
                 say.send(note);
             }
-            states.send_replace(Some(bgp::session_reports(&node, &now)));
+            states.send_replace(Some(Arc::new(bgp::session_reports(&node, &now))));
             before = now;
         }
     });

@@ -1,5 +1,7 @@
 //! What is reported of BGP, out of the decisions about routes and the states of sessions: status objects and Events. Pure; [`super::reports`] writes the objects.
 
+use std::sync::Arc;
+
 use causeway_api::{ObjectRef, digest};
 use causeway_metal::bgp::{Peer, PeerTo, RouteDecision, Routing};
 use causeway_metal::kinds::{BGPSessionStateStatus, ServiceBGPStatusStatus, peer_label};
@@ -40,7 +42,7 @@ pub fn service_reports(node: &str, routing: &Routing) -> Reports {
         };
         let labels = [(LABEL_NODE, node), (LABEL_SERVICE_NAME, name), (LABEL_SERVICE_NAMESPACE, namespace)];
         let id = digest(&[node, namespace.as_str(), name.as_str()]);
-        (format!("bgp-{id}"), Report::new(labels, json!(status)))
+        (format!("bgp-{id}"), Arc::new(Report::new(labels, &json!(status))))
     };
     announced.map(report).collect()
 }
@@ -64,7 +66,7 @@ pub fn session_reports(node: &str, sessions: &Sessions) -> Reports {
         };
         let labels =
             [(LABEL_SESSION_NODE, node), (LABEL_SESSION_PEER, router.as_str()), (LABEL_SESSION_VRF, "")];
-        (session_name(node, &router), Report::new(labels, json!(status)))
+        (session_name(node, &router), Arc::new(Report::new(labels, &json!(status))))
     };
     sessions.values().map(report).collect()
 }
@@ -192,7 +194,7 @@ mod tests {
         assert!(reports.keys().all(|name| !other.contains_key(name)), "each node has its own");
         let status = json!({"node": "node1", "serviceName": "web", "serviceNamespace": "shop", "peers": ["tor-a", "tor-b"]});
         let labels = [(LABEL_NODE, "node1"), (LABEL_SERVICE_NAME, "web"), (LABEL_SERVICE_NAMESPACE, "shop")];
-        assert_eq!(reports.into_values().next(), Some(Report::new(labels, status)));
+        assert_eq!(reports.into_values().next(), Some(Arc::new(Report::new(labels, &status))));
     }
 
     fn session(
@@ -228,7 +230,7 @@ mod tests {
         let status = json!({"bfdStatus": "Up", "bgpStatus": "Established", "node": "node1", "peer": "192.0.2.1", "vrf": ""});
         let labels =
             [(LABEL_SESSION_NODE, "node1"), (LABEL_SESSION_PEER, "192.0.2.1"), (LABEL_SESSION_VRF, "")];
-        assert_eq!(reports["node1-192.0.2.1"], Report::new(labels, status));
+        assert_eq!(*reports["node1-192.0.2.1"], Report::new(labels, &status));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! first look takes away what an earlier process left behind. The owner of an object is the Node: it goes with it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_api::names;
@@ -34,45 +35,60 @@ const BURST: f64 = 20.0;
 const PAGE: u32 = 500;
 /// Between tries after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The longest wait where the API server does not serve the kind yet, as for a while after its definition was made: it will soon.
+const NOT_YET: Duration = Duration::from_secs(15);
 /// The longest value of a label.
 const LABEL_LENGTH: usize = 63;
 
-/// What one object says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What one object says. There is one for each Service, so it is kept as JSON text with sorted keys: a tenth of what the values take.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Report {
-    labels: BTreeMap<String, String>,
-    status: Value,
+    labels: Box<str>,
+    status: Box<str>,
 }
 
 impl Report {
     /// Its whole status, and labels by which people and tools find it. Values that no label can hold are left out: the status has them in full.
     #[must_use]
-    pub fn new<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, status: Value) -> Self {
+    pub fn new<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>, status: &Value) -> Self {
         let labels = labels.into_iter().filter(|(_, value)| value.len() <= LABEL_LENGTH);
-        Self { labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), status }
+        let labels: BTreeMap<&str, &str> = labels.collect();
+        Self { labels: json!(labels).to_string().into(), status: status.to_string().into() }
+    }
+
+    /// The labels that the object has.
+    fn labels(&self) -> Value {
+        let mut labels = value(&self.labels);
+        labels[PART_OF.0] = PART_OF.1.into();
+        labels
     }
 }
 
+/// What the text of a [`Report`] stands for.
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// What all objects of a kind say, by name.
-pub type Reports = BTreeMap<String, Report>;
+pub type Reports = BTreeMap<String, Arc<Report>>;
 
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Change {
     /// Makes the object, or its labels anew, and writes the status.
-    Make(String, Report),
+    Make(String, Arc<Report>),
     /// Writes the status.
-    Write(String, Report),
+    Write(String, Arc<Report>),
     /// Deletes the object.
     Delete(String),
 }
 
 /// What leads from what is there to what is wanted.
 fn changes(wanted: &Reports, there: &Reports) -> Vec<Change> {
-    let write = |(name, report): (&String, &Report)| match there.get(name) {
+    let write = |(name, report): (&String, &Arc<Report>)| match there.get(name) {
         Some(there) if there == report => None,
-        Some(there) if there.labels == report.labels => Some(Change::Write(name.clone(), report.clone())),
-        _ => Some(Change::Make(name.clone(), report.clone())),
+        Some(there) if there.labels == report.labels => Some(Change::Write(name.clone(), Arc::clone(report))),
+        _ => Some(Change::Make(name.clone(), Arc::clone(report))),
     };
     let gone = there.keys().filter(|name| !wanted.contains_key(*name));
     wanted.iter().filter_map(write).chain(gone.map(|name| Change::Delete(name.clone()))).collect()
@@ -84,7 +100,7 @@ pub async fn keep(
     resource: ApiResource,
     namespace: String,
     node: String,
-    mut reports: watch::Receiver<Option<Reports>>,
+    mut reports: watch::Receiver<Option<Arc<Reports>>>,
 ) {
     let mut writer = Writer {
         api: Api::namespaced_with(client.clone(), &namespace, &resource),
@@ -130,11 +146,18 @@ pub async fn keep(
                 }
                 said = why;
                 writer.there = None;
+                let longest = if is_not_served_yet(&error) { NOT_YET } else { RETRY.1 };
+                retry = retry.min(longest);
                 sleep(retry.mul_f64(0.75 + jitter() / 2.0)).await;
-                retry = (retry * 2).min(RETRY.1);
+                retry = (retry * 2).min(longest);
             }
         }
     }
+}
+
+/// 404: there is no such definition, or it is not served yet. 429: its storage is being set up, or too much is asked for.
+fn is_not_served_yet(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 429))
 }
 
 struct Writer {
@@ -202,7 +225,7 @@ impl Writer {
             "kind": self.resource.kind,
             "metadata": {
                 "name": name,
-                "labels": labels(report),
+                "labels": report.labels(),
                 "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": self.node, "uid": uid}],
             },
         });
@@ -216,7 +239,7 @@ impl Writer {
             "apiVersion": self.resource.api_version,
             "kind": self.resource.kind,
             "metadata": {"name": name},
-            "status": report.status,
+            "status": value(&report.status),
         });
         let params = PatchParams::apply(names::FIELD_MANAGER).force();
         self.api.patch_status(name, &params, &Patch::Apply(&object)).await.map(drop)
@@ -238,33 +261,30 @@ impl Writer {
     }
 }
 
-/// The labels that an object has.
-fn labels(report: &Report) -> BTreeMap<&str, &str> {
-    let own = report.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    std::iter::once(PART_OF).chain(own).collect()
-}
-
 /// What an object says, if it is of this node.
-fn read(node: &str, object: DynamicObject) -> Option<(String, Report)> {
+fn read(node: &str, object: DynamicObject) -> Option<(String, Arc<Report>)> {
     let ours = object.owner_references().iter().any(|owner| owner.kind == "Node" && owner.name == node);
     if !ours || object.metadata.deletion_timestamp.is_some() {
         return None;
     }
     let name = object.name_any();
-    let mut labels = object.metadata.labels.unwrap_or_default();
-    labels.remove(PART_OF.0);
-    let status = object.data.get("status").cloned().unwrap_or(Value::Null);
-    Some((name, Report { labels, status }))
+    let labels = object.metadata.labels.unwrap_or_default();
+    let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let own = labels.filter(|(key, _)| *key != PART_OF.0);
+    Some((name, Arc::new(Report::new(own, &object.data["status"]))))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
     use rstest::rstest;
 
     use super::*;
 
-    fn report(label: &str, status: &str) -> Report {
-        Report::new([("l", label)], json!({"s": status}))
+    fn report(label: &str, status: &str) -> Arc<Report> {
+        Arc::new(Report::new([("l", label)], &json!({"s": status, "n": "node1"})))
     }
 
     fn reports(list: &[(&str, &str, &str)]) -> Reports {
@@ -292,7 +312,7 @@ mod tests {
                 "name": "a", "labels": labels,
                 "ownerReferences": [{"apiVersion": "v1", "kind": owner, "name": "node1", "uid": "u"}],
             },
-            "status": {"s": "t"},
+            "status": {"n": "node1", "s": "t"},
         }))
         .expect("an object")
     }
@@ -300,15 +320,67 @@ mod tests {
     #[test]
     fn what_is_written_is_what_is_read() {
         let report = report("l", "t");
-        let there = object("Node", json!(labels(&report)));
+        let there = object("Node", report.labels());
         assert_eq!(read("node1", there.clone()), Some(("a".to_owned(), report)));
         assert_eq!(read("node2", there), None);
         assert_eq!(read("node1", object("Pod", json!({}))), None, "another program's");
     }
 
+    /// An API server that answers requests with these codes, one after the other, and all later ones well; and what it was asked and answered.
+    fn server(mut codes: VecDeque<u16>) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: hyper::Request<kube::client::Body>| {
+            let code = codes.pop_front().unwrap_or(200);
+            log.lock().expect("a log").push(format!("{code} {} {}", request.method(), request.uri().path()));
+            let body = match (code, request.uri().path()) {
+                (200, path) if path.ends_with("/nodes/node1") => {
+                    json!({"metadata": {"name": "node1", "uid": "u"}})
+                }
+                (200, path) if path.ends_with("/servicebgpstatuses") => json!({"metadata": {}, "items": []}),
+                (200, _) => json!({"metadata": {"name": "a"}}),
+                (code, _) => {
+                    json!({"kind": "Status", "status": "Failure", "code": code, "reason": "", "message": "not yet"})
+                }
+            };
+            let answer = hyper::Response::builder()
+                .status(code)
+                .body(kube::client::Body::from(body.to_string().into_bytes()));
+            std::future::ready(answer)
+        });
+        (Client::new(service, "default"), asked)
+    }
+
+    /// Right after its definition was made a kind is not found, and for a moment it is "too much": with every look and with every write.
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_written_yet_is_written_soon() {
+        let codes = [404, 404, 404, 404, 404, 429, 200, 200, 404, 200, 429, 200, 200, 429];
+        let (client, asked) = server(codes.into());
+        let resource = ApiResource::erase::<causeway_metal::kinds::ServiceBGPStatus>(&());
+        let (wanted, reports) = watch::channel(Some(Arc::new(reports(&[("a", "l", "s")]))));
+        let start = Instant::now();
+        let task = tokio::spawn(keep(client, resource, "c".to_owned(), "node1".to_owned(), reports));
+        let is_written = || {
+            let asked = asked.lock().expect("a log");
+            asked.len() > codes.len()
+                && asked
+                    .last()
+                    .is_some_and(|last| last.starts_with("200 PATCH") && last.ends_with("/a/status"))
+        };
+        while !is_written() {
+            assert!(start.elapsed() < Duration::from_secs(150), "{asked:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let count = asked.lock().expect("a log").len();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(asked.lock().expect("a log").len(), count, "and then there is nothing to do");
+        drop(wanted);
+        task.await.expect("it ends with its sender");
+    }
+
     #[test]
     fn a_value_that_no_label_can_hold_is_left_out() {
-        assert_eq!(report(&"x".repeat(64), "").labels.len(), 0);
-        assert_eq!(report(&"x".repeat(63), "").labels.len(), 1);
+        assert_eq!(&*report(&"x".repeat(64), "").labels, "{}");
+        assert_eq!(report(&"x".repeat(63), "").labels.len(), 71);
     }
 }

@@ -16,8 +16,8 @@ use causeway_metal::pool::Pools;
 use causeway_metal::selector::Labels;
 use causeway_speaker::inquiry::Reported;
 
-use super::conflicts;
 use super::secrets::Secrets;
+use super::{conflicts, findings};
 use crate::state::index::{Index, Rules};
 use crate::state::records::Update;
 use crate::translate::{ClassRules, ClusterHealth};
@@ -40,6 +40,7 @@ pub struct WorldBuilder {
     world: World,
     peers: Peers,
     problems: Vec<Problem>,
+    only_here: Vec<Problem>,
     judged: u64,
     conflicts: Arc<BTreeMap<IpAddr, Reported>>,
 }
@@ -55,7 +56,10 @@ impl WorldBuilder {
                 l7: false,
                 protocols: vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp],
                 own_classless: true,
+                classes: Vec::new(),
+                claims: Vec::new(),
                 needs_node_ports: false,
+                own_routes: false,
                 orphan_grace: std::time::Duration::ZERO,
                 write_deadline: std::time::Duration::ZERO,
                 status_is_commit: true,
@@ -71,6 +75,7 @@ impl WorldBuilder {
             world: World { ignore_exclude_label, ..World::default() },
             peers: Peers::new(),
             problems: Vec::new(),
+            only_here: Vec::new(),
             judged: 0,
             conflicts: Arc::default(),
         }
@@ -115,11 +120,14 @@ impl WorldBuilder {
         let (pools, mut problems) = Pools::new(&objects);
         let (advertisements, found) = L2Advertisement::parse_all(&objects);
         problems.extend(found);
-        let (bgp, found) = BgpConfig::new(&objects, &self.secrets);
-        problems.extend(found);
+        let (bgp, mut found) = BgpConfig::new(&objects, &self.secrets);
+        let mut only_here = Vec::new();
         if let Some(labels) = self.own_labels() {
-            problems.extend(bgp.clashes(&pools, Where::Node(labels)));
+            found.extend(bgp.clashes(&pools, Where::Node(labels)));
+            only_here = findings::only_here(&objects, &pools, labels, &found);
         }
+        problems.extend(found);
+        self.only_here = only_here;
         self.world.pools = Arc::new(pools);
         self.world.advertisements = Arc::new(advertisements);
         self.world.bgp = Arc::new(bgp);
@@ -139,6 +147,12 @@ impl WorldBuilder {
     #[must_use]
     pub fn problems(&self) -> (u64, &[Problem]) {
         (self.judged, &self.problems)
+    }
+
+    /// Of these, what the controller cannot find.
+    #[must_use]
+    pub fn only_here(&self) -> &[Problem] {
+        &self.only_here
     }
 
     /// The world as it would be if these Services, by `namespace/name`, had these addresses; the others have none.

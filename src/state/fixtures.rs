@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_api::{
-    Capabilities, Family, FamilyPolicy, IngressPoint, IpMode, PathMatch, Protocol, ServicePort, TrafficPolicy,
+    Capabilities, ClassParameters, Family, FamilyPolicy, IngressPoint, IpMode, PathMatch, Protocol,
+    ServicePort, TargetPort, TrafficPolicy,
 };
 
 use super::records::{
@@ -21,7 +22,10 @@ pub fn capabilities() -> Capabilities {
         l7: true,
         protocols: vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp],
         own_classless: true,
+        classes: Vec::new(),
+        claims: Vec::new(),
         needs_node_ports: true,
+        own_routes: false,
         orphan_grace: Duration::ZERO,
         write_deadline: Duration::from_secs(5),
         status_is_commit: false,
@@ -134,7 +138,14 @@ impl ServiceRecord {
 
     fn any_port(mut self, protocol: Protocol, port: u16, node_port: Option<u16>) -> Self {
         let name = format!("{}-{port}", protocol.as_str().to_ascii_lowercase());
-        self.ports.push(ServicePort { name, protocol, port, node_port, app_protocol: None });
+        self.ports.push(ServicePort {
+            name,
+            protocol,
+            port,
+            node_port,
+            target_port: TargetPort::Number(port),
+            app_protocol: None,
+        });
         self
     }
 
@@ -280,8 +291,22 @@ impl ClassRecord {
         Self {
             meta: meta("", name),
             controller: causeway_api::names::INGRESS_CONTROLLER.to_owned(),
+            parameters: None,
             default: false,
         }
+    }
+
+    /// It points to an object of the cluster.
+    #[must_use]
+    pub fn parameters(mut self, group: &str, kind: &str, name: &str) -> Self {
+        self.parameters = Some(ClassParameters {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: None,
+            name: name.to_owned(),
+            spec: None,
+        });
+        self
     }
 
     /// Another controller.

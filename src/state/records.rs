@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use causeway_api::{
-    Condition, EndpointsPerNode, Family, FamilyPolicy, IngressPoint, ObjectRef, PathMatch, ServicePort,
-    TrafficPolicy,
+    ClassParameters, Condition, EndpointsPerNode, Family, FamilyPolicy, IngressPoint, Kind, ObjectRef,
+    OwnObject, PathMatch, ServicePort, TrafficPolicy,
 };
 
 /// Ordered string map, shared: labels and annotations are handed on often and never changed.
@@ -98,6 +98,53 @@ impl ServiceRecord {
     }
 }
 
+/// An object of an own kind that is a member: what is written on it, and what was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OwnRecord {
+    /// The kind.
+    pub kind: String,
+    /// Metadata.
+    pub meta: Meta,
+    /// Counts changes of `spec`.
+    pub generation: i64,
+    /// `status.observedGeneration`.
+    pub observed: Option<i64>,
+}
+
+impl OwnRecord {
+    /// Of an object.
+    #[must_use]
+    pub fn of(object: &OwnObject) -> Self {
+        Self {
+            kind: object.object.kind.as_str().to_owned(),
+            meta: Meta {
+                namespace: object.object.namespace.clone(),
+                name: object.object.name.clone(),
+                uid: Arc::clone(&object.object.uid),
+                resource_version: object.resource_version.clone(),
+                created: object.created,
+                deleting: object.deleting,
+                finalizers: object.finalizers.clone(),
+                labels: Arc::new(object.labels.clone()),
+                annotations: Arc::new(object.annotations.clone()),
+            },
+            generation: object.generation,
+            observed: object.status.get("observedGeneration").and_then(serde_json::Value::as_i64),
+        }
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef {
+            kind: Kind::Own(self.kind.clone()),
+            namespace: self.meta.namespace.clone(),
+            name: self.meta.name.clone(),
+            uid: Arc::clone(&self.meta.uid),
+        }
+    }
+}
+
 /// Backend of an Ingress as written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BackendRef {
@@ -173,6 +220,8 @@ pub struct ClassRecord {
     pub meta: Meta,
     /// `spec.controller`.
     pub controller: String,
+    /// `spec.parameters`.
+    pub parameters: Option<ClassParameters>,
     /// The default-class annotation is `"true"`.
     pub default: bool,
 }
@@ -211,6 +260,10 @@ pub struct SliceRecord {
     pub service: String,
     /// Usable endpoints by node; endpoints without a node count under the empty name.
     pub by_node: BTreeMap<Arc<str>, EndpointsPerNode>,
+    /// Addresses of ready endpoints and their nodes, if anybody wants them.
+    pub ready: Vec<(IpAddr, Arc<str>)>,
+    /// Names and numbers of the endpoints' ports, with the addresses.
+    pub ports: Vec<(String, u16)>,
 }
 
 /// A Secret that an Ingress names: only that it is there, and which version.

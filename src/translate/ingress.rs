@@ -5,13 +5,15 @@
 
 use causeway_api::names::events;
 use causeway_api::{
-    Backend, HealthCheck, HealthProtocol, IngressBackend, IngressPath, IngressRule, IngressSpec, IngressTls,
-    Member, MemberSpec, ObjectRef, PathMatch, Problem, Protocol, TrafficPolicy,
+    ClassParameters, IngressBackend, IngressPath, IngressRule, IngressSpec, IngressTls, Member, MemberSpec,
+    ObjectRef, PathMatch, Problem, Protocol,
 };
 
-use super::health::{ClusterHealth, health_check};
+use super::backend::{Lookup, Referenced, resolved, unresolved};
 use super::reasons;
-use crate::state::records::{BackendRef, IngressRecord, Path, ServiceRecord, Strings};
+#[cfg(test)]
+use crate::state::records::ServiceRecord;
+use crate::state::records::{BackendRef, IngressRecord, Path, Strings};
 
 /// Port name by which an Ingress says that an annotation holds the action instead of a Service (the convention of
 /// aws-load-balancer-controller). Such a backend has an empty port; a provider without such annotations reports it.
@@ -21,12 +23,14 @@ pub const USE_ANNOTATION: &str = "use-annotation";
 pub struct IngressContext<'a> {
     /// Name of the IngressClass that applies.
     pub class: Option<String>,
-    /// The Service of a name, of any type.
-    pub services: &'a dyn Fn(&Path) -> Option<&'a ServiceRecord>,
+    /// Services, and what else backends are resolved by.
+    pub lookup: Lookup<'a>,
+    /// What annotations refer to.
+    pub referenced: Referenced,
+    /// `spec.parameters` of its class.
+    pub class_parameters: Option<ClassParameters>,
     /// The provider reaches backends through NodePorts.
     pub needs_node_ports: bool,
-    /// `--cluster-policy-health-check`.
-    pub cluster_health: ClusterHealth,
     /// Labels of the namespace, if the provider wants them; empty otherwise.
     pub namespace_labels: Strings,
 }
@@ -48,8 +52,12 @@ pub fn ingress_member(record: &IngressRecord, context: &IngressContext<'_>) -> (
         let mut paths = Vec::with_capacity(rule.paths.len());
         for (p, path) in rule.paths.iter().enumerate() {
             let field = format!("spec.rules[{r}].http.paths[{p}]");
-            let text = if path.path.is_empty() { "/" } else { &path.path };
-            if path.matching != PathMatch::ImplementationSpecific && !text.starts_with('/') {
+            // No path is every path, whoever chooses how paths match.
+            let (text, matching) = match path.path.as_str() {
+                "" => ("/", PathMatch::Prefix),
+                text => (text, path.matching),
+            };
+            if matching != PathMatch::ImplementationSpecific && !text.starts_with('/') {
                 resolve.warn(
                     format!("{field}.path"),
                     reasons::INVALID_PATH,
@@ -58,7 +66,7 @@ pub fn ingress_member(record: &IngressRecord, context: &IngressContext<'_>) -> (
                 continue;
             }
             let backend = resolve.backend(&path.backend, &format!("{field}.backend"));
-            paths.push(IngressPath { path: text.to_owned(), matching: path.matching, backend });
+            paths.push(IngressPath { path: text.to_owned(), matching, backend });
         }
         rules.push(IngressRule { host: rule.host.clone(), paths });
     }
@@ -71,10 +79,13 @@ pub fn ingress_member(record: &IngressRecord, context: &IngressContext<'_>) -> (
         object,
         created: record.meta.created,
         class: context.class.clone(),
+        class_parameters: context.class_parameters.clone(),
         annotations: record.meta.annotations.as_ref().clone(),
         labels: record.meta.labels.as_ref().clone(),
         namespace_labels: context.namespace_labels.as_ref().clone(),
         current: record.ingress.clone(),
+        services: context.referenced.services.clone(),
+        secrets: context.referenced.secrets.clone(),
         spec: MemberSpec::Ingress(IngressSpec { rules, default_backend, tls }),
     };
     (member, problems)
@@ -104,22 +115,12 @@ impl Resolve<'_, '_> {
             }
             BackendRef::Service { name, port } => (name, port),
         };
-        let mut resolved = Backend {
-            namespace: self.record.meta.namespace.clone(),
-            service: name.clone(),
-            port: port.clone(),
-            node_port: None,
-            service_port: None,
-            traffic_policy: TrafficPolicy::Cluster,
-            health: HealthCheck { protocol: HealthProtocol::Tcp, port: None, path: None },
-            annotations: Default::default(),
-        };
+        let namespace = self.record.meta.namespace.clone();
         if port == USE_ANNOTATION {
-            resolved.port = String::new();
-            return IngressBackend::Service(resolved);
+            return IngressBackend::Service(unresolved(&namespace, name, ""));
         }
-        let path = Path { namespace: resolved.namespace.clone(), name: name.clone() };
-        let Some(service) = (self.context.services)(&path) else {
+        let path = Path { namespace, name: name.clone() };
+        let Some(service) = (self.context.lookup.services)(&path) else {
             self.warn(
                 format!("{field}.service.name"),
                 reasons::SERVICE_NOT_FOUND,
@@ -128,18 +129,10 @@ impl Resolve<'_, '_> {
                     path.namespace
                 ),
             );
-            return IngressBackend::Service(resolved);
+            return IngressBackend::Service(unresolved(&path.namespace, name, port));
         };
-        resolved.traffic_policy = service.traffic_policy;
-        resolved.health = health_check(service, self.context.cluster_health);
-        resolved.annotations = service.meta.annotations.as_ref().clone();
-        // A port's name has at least one letter, so a number is never a name.
-        let number = port.parse::<u16>().ok();
-        let found = service.ports.iter().find(|p| {
-            p.protocol == Protocol::Tcp
-                && number.map_or_else(|| !port.is_empty() && p.name == *port, |n| n == p.port)
-        });
-        match found {
+        let backend = resolved(&path, service, port, true, &self.context.lookup);
+        match backend.service_port {
             None => {
                 let have: Vec<String> = service
                     .ports
@@ -160,23 +153,21 @@ impl Resolve<'_, '_> {
                     format!("Service {name} has no TCP port {port:?}, requests get an error: its TCP ports are {have}"),
                 );
             }
-            Some(found) => {
-                resolved.service_port = Some(found.port);
-                resolved.node_port = found.node_port;
-                if found.node_port.is_none() && self.context.needs_node_ports {
+            Some(number) => {
+                if backend.node_port.is_none() && self.context.needs_node_ports {
                     self.warn(
                         format!("{field}.service.name"),
                         reasons::NODE_PORT_MISSING,
                         format!(
                             "port {} of Service {name} has no NodePort, through which this provider reaches the nodes; requests get an \
                              error: give the Service the type NodePort",
-                            found.port
+                            number
                         ),
                     );
                 }
             }
         }
-        IngressBackend::Service(resolved)
+        IngressBackend::Service(backend)
     }
 }
 
@@ -196,21 +187,39 @@ fn invalid_host(host: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
+impl<'a> IngressContext<'a> {
+    /// Of class `causeway`, where no Endpoints and Secrets are known.
+    pub(super) fn test(
+        services: &'a dyn Fn(&Path) -> Option<&'a ServiceRecord>,
+        needs_node_ports: bool,
+    ) -> Self {
+        Self {
+            class: Some("causeway".to_owned()),
+            class_parameters: None,
+            lookup: Lookup {
+                services,
+                endpoints: &|_| Default::default(),
+                secrets: &|_| None,
+                cluster_health: super::ClusterHealth::KubeProxy,
+            },
+            referenced: Referenced::default(),
+            needs_node_ports,
+            namespace_labels: Strings::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use causeway_api::PathMatch::{Exact, ImplementationSpecific, Prefix};
+    use causeway_api::{Backend, TrafficPolicy};
     use rstest::rstest;
 
     use super::*;
 
     fn translate(record: &IngressRecord, services: &[ServiceRecord]) -> (IngressSpec, Vec<Problem>) {
         let lookup = |path: &Path| services.iter().find(|s| s.meta.path() == *path);
-        let context = IngressContext {
-            class: Some("causeway".to_owned()),
-            services: &lookup,
-            needs_node_ports: true,
-            cluster_health: ClusterHealth::KubeProxy,
-            namespace_labels: Strings::default(),
-        };
+        let context = IngressContext::test(&lookup, true);
         let (member, problems) = ingress_member(record, &context);
         assert_eq!(member.class.as_deref(), Some("causeway"));
         (member.ingress().expect("an Ingress").clone(), problems)
@@ -323,13 +332,7 @@ mod tests {
         );
 
         let lookup = |_: &Path| Some(&service);
-        let context = IngressContext {
-            class: None,
-            services: &lookup,
-            needs_node_ports: false,
-            cluster_health: ClusterHealth::KubeProxy,
-            namespace_labels: Strings::default(),
-        };
+        let context = IngressContext::test(&lookup, false);
         assert_eq!(ingress_member(&ingress, &context).1, []);
     }
 
@@ -370,6 +373,7 @@ mod tests {
 
     #[rstest]
     #[case::empty_is_all("", Prefix, Some("/"))]
+    #[case::empty_is_all_for_whoever_chooses("", ImplementationSpecific, Some("/"))]
     #[case::relative("foo", Prefix, None)]
     #[case::relative_exact("foo", Exact, None)]
     #[case::anything_goes("foo*", ImplementationSpecific, Some("foo*"))]

@@ -39,6 +39,7 @@ pub fn load_balancer(
     let mut problems = Vec::new();
     let body = match key.layer {
         Layer::L4 => Body::L4(listeners(&members, context.capabilities, &mut problems)),
+        Layer::L7 if context.capabilities.own_routes => Body::L7(HttpBody::default()),
         Layer::L7 => Body::L7(HttpBody {
             routes: routes(&members, &mut problems),
             default_backend: default_backend(&members, &mut problems),

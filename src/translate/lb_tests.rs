@@ -7,7 +7,9 @@ use rstest::rstest;
 use super::*;
 use crate::state::fixtures::capabilities;
 use crate::state::records::{BackendRef, IngressRecord, ServiceRecord, Strings};
-use crate::translate::{ClusterHealth, IngressContext, ServiceContext, ingress_member, service_member};
+use crate::translate::{
+    ClusterHealth, IngressContext, Referenced, ServiceContext, ingress_member, service_member,
+};
 
 fn member(record: &ServiceRecord) -> Member {
     let can = capabilities();
@@ -16,19 +18,15 @@ fn member(record: &ServiceRecord) -> Member {
         cluster_health: ClusterHealth::KubeProxy,
         endpoints: Endpoints::default(),
         namespace_labels: Strings::default(),
+        referenced: Referenced::default(),
     };
     service_member(record, &context).0
 }
 
 fn site(record: &IngressRecord) -> Member {
     let web = ServiceRecord::test();
-    let context = IngressContext {
-        class: None,
-        services: &|_| Some(&web),
-        needs_node_ports: true,
-        cluster_health: ClusterHealth::KubeProxy,
-        namespace_labels: Strings::default(),
-    };
+    let lookup = |_: &_| Some(&web);
+    let context = IngressContext::test(&lookup, true);
     ingress_member(record, &context).0
 }
 

@@ -12,6 +12,7 @@
 //!
 //! What a provider can do comes in as data ([`causeway_api::Capabilities`]).
 
+mod backend;
 mod health;
 mod ingress;
 mod lb;
@@ -23,6 +24,7 @@ mod source_ranges;
 #[cfg(test)]
 mod order_tests;
 
+pub use backend::{Lookup, Referenced, referenced};
 pub use health::{ClusterHealth, health_check};
 pub use ingress::{IngressContext, USE_ANNOTATION, ingress_member};
 pub use lb::{LbContext, SecretVersion, load_balancer};

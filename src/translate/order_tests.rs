@@ -74,6 +74,7 @@ fn build_l4(records: &[ServiceRecord]) -> (causeway_api::LoadBalancer, Vec<Probl
         cluster_health: ClusterHealth::KubeProxy,
         endpoints: Endpoints::default(),
         namespace_labels: Strings::default(),
+        referenced: Referenced::default(),
     };
     let members = records.iter().map(|r| service_member(r, &context).0).collect();
     let context = LbContext { capabilities: &can, nodes: Arc::default(), secrets: None };
@@ -84,13 +85,7 @@ fn build_l7(records: &[IngressRecord]) -> (causeway_api::LoadBalancer, Vec<Probl
     let can = capabilities();
     let backends = [ServiceRecord::test().named("ns", "web"), ServiceRecord::test().named("ns", "other")];
     let lookup = |path: &Path| backends.iter().find(|s| s.meta.path() == *path);
-    let context = IngressContext {
-        class: None,
-        services: &lookup,
-        needs_node_ports: true,
-        cluster_health: ClusterHealth::KubeProxy,
-        namespace_labels: Strings::default(),
-    };
+    let context = IngressContext::test(&lookup, true);
     let members = records.iter().map(|r| ingress_member(r, &context).0).collect();
     let context = LbContext { capabilities: &can, nodes: Arc::default(), secrets: None };
     load_balancer(LbKey::group(Layer::L7, "g"), members, &context)
@@ -143,6 +138,7 @@ proptest! {
             cluster_health: ClusterHealth::KubeProxy,
             endpoints: Endpoints::default(),
             namespace_labels: Strings::default(),
+            referenced: Referenced::default(),
         };
         let (member, _) = service_member(&ServiceRecord::test().source_ranges(&texts), &context);
         prop_assert!(!member.service().expect("a Service").source_ranges.is_empty());

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use causeway_api::Claim;
 use causeway_api::names::{ANNOTATION_INGRESS_CLASS, ANNOTATION_PAUSED, INGRESS_CONTROLLER};
 
 use crate::state::records::{ClassRecord, IngressRecord, Meta, ServiceRecord};
@@ -13,13 +14,30 @@ pub struct ClassRules {
     pub classes: Vec<String>,
     /// `--own-classless`: Services without a class too.
     pub own_classless: bool,
+    /// Annotations that make a Service without class ours.
+    pub claims: Vec<Claim>,
+    /// `--ingress-controller`: controllers of IngressClasses that are ours besides [`INGRESS_CONTROLLER`].
+    pub ingress_controllers: Vec<String>,
 }
 
 impl ClassRules {
-    /// Whether a Service is ours: of type LoadBalancer, and of a class of ours or, if we own these, of none.
+    /// Whether a Service is ours: of type LoadBalancer, and of a class of ours or, if we own these or an annotation says so, of none.
     #[must_use]
     pub fn owns_service(&self, service: &ServiceRecord) -> bool {
-        service.load_balancer && self.owns_class(service.class.as_deref())
+        service.load_balancer && (self.owns_class(service.class.as_deref()) || self.claimed(service))
+    }
+
+    fn claimed(&self, service: &ServiceRecord) -> bool {
+        let says = |claim: &Claim| {
+            service.meta.annotations.get(&claim.annotation).is_some_and(|value| claim.values.contains(value))
+        };
+        service.class.is_none() && self.claims.iter().any(says)
+    }
+
+    /// Whether IngressClasses with this controller are ours.
+    #[must_use]
+    pub fn owns_controller(&self, controller: &str) -> bool {
+        controller == INGRESS_CONTROLLER || self.ingress_controllers.iter().any(|ours| ours == controller)
     }
 
     /// The same by class alone.
@@ -53,12 +71,16 @@ pub fn ingress_class<'a>(
 }
 
 /// The IngressClass of an Ingress if that class exists and its controller is ours; the Ingress is ours exactly then.
-pub fn owned_ingress_class<'a, I>(ingress: &'a IngressRecord, classes: I) -> Option<&'a ClassRecord>
+pub fn owned_ingress_class<'a, I>(
+    rules: &ClassRules,
+    ingress: &'a IngressRecord,
+    classes: I,
+) -> Option<&'a ClassRecord>
 where
     I: IntoIterator<Item = &'a ClassRecord> + Clone,
 {
     let name = ingress_class(ingress, classes.clone())?;
-    classes.into_iter().find(|class| class.meta.name == name && class.controller == INGRESS_CONTROLLER)
+    classes.into_iter().find(|class| class.meta.name == name && rules.owns_controller(&class.controller))
 }
 
 /// Whether the user stopped all writes for this object.
@@ -74,7 +96,8 @@ mod tests {
     use super::*;
 
     fn rules(classes: &[&str], own_classless: bool) -> ClassRules {
-        ClassRules { classes: classes.iter().map(|&c| c.to_owned()).collect(), own_classless }
+        let classes = classes.iter().map(|&c| c.to_owned()).collect();
+        ClassRules { classes, own_classless, ..ClassRules::default() }
     }
 
     #[rstest]
@@ -127,9 +150,41 @@ mod tests {
     #[case::unknown_age_is_oldest(
         IngressRecord::test(), vec![theirs("a").default_class(), ours("b").default_class().created(1)], true)]
     fn ingresses(#[case] ingress: IngressRecord, #[case] classes: Vec<ClassRecord>, #[case] want: bool) {
-        assert_eq!(owned_ingress_class(&ingress, &classes).is_some(), want);
+        let rules = ClassRules::default();
+        assert_eq!(owned_ingress_class(&rules, &ingress, &classes).is_some(), want);
         let reversed: Vec<&ClassRecord> = classes.iter().rev().collect();
-        assert_eq!(owned_ingress_class(&ingress, reversed).is_some(), want, "the order of classes matters");
+        assert_eq!(
+            owned_ingress_class(&rules, &ingress, reversed).is_some(),
+            want,
+            "the order of classes matters"
+        );
+    }
+
+    #[test]
+    fn further_controllers_only_if_told() {
+        let classes = vec![ClassRecord::test("alb").controller("ingress.k8s.aws/alb"), ours("ours")];
+        let told = ClassRules {
+            ingress_controllers: vec!["ingress.k8s.aws/alb".to_owned()],
+            ..ClassRules::default()
+        };
+        for (rules, class, want) in
+            [(&ClassRules::default(), "alb", false), (&told, "alb", true), (&told, "ours", true)]
+        {
+            let ingress = IngressRecord::test().class(class);
+            assert_eq!(owned_ingress_class(rules, &ingress, &classes).is_some(), want, "{class}");
+        }
+    }
+
+    #[rstest]
+    #[case::claimed(ServiceRecord::test().annotation("type", "external"), true)]
+    #[case::another_value(ServiceRecord::test().annotation("type", "nlb"), false)]
+    #[case::nothing_said(ServiceRecord::test(), false)]
+    #[case::a_class_wins(ServiceRecord::test().class("x/y").annotation("type", "external"), false)]
+    #[case::not_a_load_balancer(ServiceRecord::test().not_load_balancer().annotation("type", "external"), false)]
+    fn claims(#[case] service: ServiceRecord, #[case] want: bool) {
+        let claim = Claim { annotation: "type".to_owned(), values: vec!["external".to_owned()] };
+        let rules = ClassRules { claims: vec![claim], ..ClassRules::default() };
+        assert_eq!(rules.owns_service(&service), want);
     }
 
     #[rstest]

@@ -6,6 +6,7 @@ use causeway_api::{
     Severity,
 };
 
+use super::backend::Referenced;
 use super::health::{ClusterHealth, health_check};
 use super::reasons;
 use super::source_ranges::source_ranges;
@@ -22,6 +23,8 @@ pub struct ServiceContext<'a> {
     pub endpoints: Endpoints,
     /// Labels of the namespace, if the provider wants them; empty otherwise.
     pub namespace_labels: Strings,
+    /// What annotations refer to.
+    pub referenced: Referenced,
 }
 
 /// The member, and what of it cannot be served. A port that cannot be served stays in the member, so that the status can name
@@ -48,10 +51,13 @@ pub fn service_member(record: &ServiceRecord, context: &ServiceContext<'_>) -> (
         object,
         created: record.meta.created,
         class: record.class.clone(),
+        class_parameters: None,
         annotations: record.meta.annotations.as_ref().clone(),
         labels: record.meta.labels.as_ref().clone(),
         namespace_labels: context.namespace_labels.as_ref().clone(),
         current: record.ingress.clone(),
+        services: context.referenced.services.clone(),
+        secrets: context.referenced.secrets.clone(),
         spec: MemberSpec::Service(spec),
     };
     (member, problems)
@@ -140,6 +146,7 @@ mod tests {
             cluster_health: ClusterHealth::KubeProxy,
             endpoints: Endpoints::default(),
             namespace_labels: Strings::default(),
+            referenced: Referenced::default(),
         };
         let (member, problems) = service_member(record, &context);
         (member.service().expect("a Service").clone(), problems)
@@ -166,6 +173,7 @@ mod tests {
             cluster_health: ClusterHealth::KubeProxy,
             endpoints: endpoints.clone(),
             namespace_labels: Strings::new([("team".to_owned(), "a".to_owned())].into()),
+            referenced: Referenced::default(),
         };
         let (member, problems) = service_member(&record, &context);
         assert_eq!(problems, []);

@@ -252,6 +252,7 @@ impl Look<'_> {
         let classes = ClassRules {
             classes: self.config.load_balancer_classes.clone(),
             own_classless: self.config.own_classless,
+            ..ClassRules::default()
         };
         let api: Api<types::Service> = Api::all(self.client.clone());
         match crate::cli::release::pages(&api).await {

@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn services_that_wait_say_why() {
-        let classes = ClassRules { classes: vec![], own_classless: true };
+        let classes = ClassRules { own_classless: true, ..ClassRules::default() };
         let mut refused = ServiceRecord::test().named("d", "a").port(80);
         refused.conditions = vec![Condition {
             kind: names::CONDITION_READY.into(),

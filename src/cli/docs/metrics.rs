@@ -40,6 +40,7 @@ fn controller() -> Registry {
     let ours = registry.sub_registry_with_prefix("causeway");
     metrics.register(ours);
     kubernetes(ours);
+    drop(crate::nodes::run::Metrics::register(ours));
     #[cfg(feature = "metal")]
     AllocatorMetrics::new(|| vec![PoolUse::default()]).register(&mut registry);
     registry

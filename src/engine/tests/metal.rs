@@ -36,7 +36,7 @@ type MetalEngine = Arc<Engine<Metal, FakeCluster>>;
 fn boot(cluster: &FakeCluster, fence: Fence) -> MetalEngine {
     let provider = Arc::new(Metal::default());
     let rules = Rules {
-        classes: ClassRules { classes: vec![], own_classless: true },
+        classes: ClassRules { own_classless: true, ..ClassRules::default() },
         capabilities: provider.capabilities(),
         wants: provider.wants(),
         cluster_health: ClusterHealth::default(),

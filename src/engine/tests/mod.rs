@@ -7,7 +7,7 @@ mod metal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_api::{CloudProvider, Fence, IngressPoint, Permit, names};
+use causeway_api::{CloudProvider, Fence, IngressPoint, LbKey, Permit, names};
 use causeway_model::cloud::{Settings, Style, quota};
 use causeway_model::transport::Death;
 use causeway_model::{Cloud, InMemory, Model, Options};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::fake::FakeCluster;
 use super::{Engine, EngineConfig, lock};
-use crate::engine::metrics::Metrics;
+use crate::engine::metrics::{ByResult, Metrics};
 use crate::state::index::{Index, Rules};
 use crate::state::records::{NodeRecord, ServiceRecord};
 use crate::translate::{ClassRules, ClusterHealth};
@@ -56,7 +56,7 @@ impl Rig {
         }
         let provider = Arc::new(Model::new(cloud.clone(), Options::new("cluster")));
         let rules = Rules {
-            classes: ClassRules { classes: vec![], own_classless: true },
+            classes: ClassRules { own_classless: true, ..ClassRules::default() },
             capabilities: provider.capabilities(),
             wants: provider.wants(),
             cluster_health: ClusterHealth::default(),
@@ -194,6 +194,25 @@ async fn a_restart_with_nothing_changed_does_nothing() {
     rig.pass(Duration::from_secs(30)).await;
     assert_eq!((rig.cloud.writes(), rig.cluster.writes()), (cloud, cluster));
     second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_audit_names_by_owner_tags_alone_is_looked_at_again() {
+    let rig = Rig::new(Settings::default());
+    rig.service("web");
+    let controller = rig.boot();
+    rig.until("an address", || !rig.addresses("web").is_empty()).await;
+    rig.settle(&controller).await;
+    let engine = &controller.engine;
+    let done = || engine.metrics.results.get_or_create(&ByResult { result: "done".to_owned() }).get();
+    let before = done();
+    let key = lock(&engine.index).keys().next().cloned().expect("one");
+    let named = LbKey::of_owner_tag(&key.owner_tag()).expect("a key");
+    assert_ne!(named, key, "a tag does not tell the object's name");
+    engine.look_again(&[named]);
+    rig.settle(&controller).await;
+    assert_eq!(done(), before + 1);
+    controller.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

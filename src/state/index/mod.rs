@@ -17,16 +17,18 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use causeway_api::{
-    Capabilities, EndpointDetail, Endpoints, LbKey, LoadBalancer, Member, NodeSet, ObjectRef, OwnObject,
-    OwnObjects, Problem, TrafficPolicy, Wants, names,
+    Capabilities, ClassParameters, Endpoint, EndpointDetail, Endpoints, Kind, LbKey, LoadBalancer, Member,
+    MemberSpec, NodeSet, ObjectRef, OwnObject, OwnObjects, OwnSpec, Problem, References, TrafficPolicy,
+    Wants, names,
 };
 
 use self::few::Few;
 use super::records::{
-    ClassRecord, IngressRecord, NodeRecord, Path, SecretRecord, ServiceRecord, SliceRecord, Strings, Update,
+    ClassRecord, IngressRecord, NodeRecord, OwnRecord, Path, SecretRecord, ServiceRecord, SliceRecord,
+    Strings, Update,
 };
 use crate::engine::queue::Cause;
-use crate::translate::{self, ClassRules, ClusterHealth, IngressContext, LbContext, ServiceContext};
+use crate::translate::{self, ClassRules, ClusterHealth, IngressContext, LbContext, Lookup, ServiceContext};
 
 /// What the index judges by.
 #[derive(Clone, Debug)]
@@ -44,6 +46,9 @@ pub struct Rules {
 /// Which load balancer a member belongs to: the provider's pure function.
 pub type KeyOf = Arc<dyn Fn(&Member) -> LbKey + Send + Sync>;
 
+/// What a member's annotations refer to: the provider's pure function.
+pub type ReferencesOf = Arc<dyn Fn(&Kind, &BTreeMap<String, String>) -> References + Send + Sync>;
+
 /// A member's own record.
 #[derive(Clone, Debug)]
 pub enum Record {
@@ -51,6 +56,8 @@ pub enum Record {
     Service(Arc<ServiceRecord>),
     /// An Ingress.
     Ingress(Arc<IngressRecord>),
+    /// An object of an own kind whose objects are members.
+    Own(Arc<OwnRecord>),
 }
 
 impl Record {
@@ -60,6 +67,17 @@ impl Record {
         match self {
             Self::Service(s) => &s.meta,
             Self::Ingress(i) => &i.meta,
+            Self::Own(o) => &o.meta,
+        }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::Ingress(_) => Kind::Ingress,
+            Self::Own(o) => Kind::Own(o.kind.clone()),
         }
     }
 
@@ -69,6 +87,7 @@ impl Record {
         match self {
             Self::Service(s) => s.object(),
             Self::Ingress(i) => i.object(),
+            Self::Own(o) => o.object(),
         }
     }
 
@@ -77,7 +96,7 @@ impl Record {
     pub fn finalizer(&self) -> &'static str {
         match self {
             Self::Service(_) => names::FINALIZER,
-            Self::Ingress(_) => names::INGRESS_FINALIZER,
+            Self::Ingress(_) | Self::Own(_) => names::INGRESS_FINALIZER,
         }
     }
 
@@ -86,7 +105,7 @@ impl Record {
     pub fn own_conditions(&self) -> Vec<String> {
         match self {
             Self::Service(s) => s.conditions.iter().map(|c| c.kind.clone()).collect(),
-            Self::Ingress(_) => Vec::new(),
+            Self::Ingress(_) | Self::Own(_) => Vec::new(),
         }
     }
 
@@ -142,12 +161,15 @@ pub struct Effects {
 enum MemberId {
     Service(Path),
     Ingress(Path),
+    /// An object of an own kind whose objects are members.
+    Own(String, Path),
 }
 
 /// The index.
 pub struct Index {
     rules: Rules,
     key_of: KeyOf,
+    references_of: ReferencesOf,
     services: HashMap<Path, Arc<ServiceRecord>>,
     ingresses: HashMap<Path, Arc<IngressRecord>>,
     classes: BTreeMap<String, ClassRecord>,
@@ -162,8 +184,8 @@ pub struct Index {
     /// Objects of each load balancer.
     members: HashMap<LbKey, Few<MemberId>>,
     key_of_member: HashMap<MemberId, LbKey>,
-    /// Ingresses by the Services and Secrets that they name.
-    used_by: HashMap<MemberOrSecret, Few<Path>>,
+    /// Members by the Services and Secrets that they name.
+    used_by: HashMap<MemberOrSecret, Few<MemberId>>,
     /// Owner tags that the cloud holds: an object with our finalizer whose tag is here is ours to clean up.
     claims: HashSet<String>,
 }
@@ -181,6 +203,7 @@ impl Index {
         Self {
             rules,
             key_of,
+            references_of: Arc::new(|_, _| References::default()),
             services: HashMap::new(),
             ingresses: HashMap::new(),
             classes: BTreeMap::new(),
@@ -197,6 +220,13 @@ impl Index {
             used_by: HashMap::new(),
             claims: HashSet::new(),
         }
+    }
+
+    /// The same with the provider's knowledge of what annotations refer to. To be called before the first update.
+    #[must_use]
+    pub fn with_references(mut self, references_of: ReferencesOf) -> Self {
+        self.references_of = references_of;
+        self
     }
 
     /// Takes over one update.
@@ -240,9 +270,8 @@ impl Index {
             .members
             .iter()
             .map(|(key, ids)| {
-                let records = ids.iter().filter_map(|id| self.record(id));
-                let members = records.map(|(record, _)| self.member(&record).0).collect();
-                self.assemble(key, members).0
+                let members = ids.iter().filter_map(|id| Some(self.member(&self.record(id)?.0).0));
+                self.assemble(key, members.collect()).0
             })
             .collect();
         all.sort_by(|a, b| a.key.cmp(&b.key));
@@ -280,7 +309,8 @@ impl Index {
         let mut problems = Vec::new();
         for id in self.members.get(key).into_iter().flatten() {
             let Some((record, is_wanted)) = self.record(id) else { continue };
-            if is_wanted {
+            // One of an own kind says in its spec what is to be taken back.
+            if is_wanted || matches!(record, Record::Own(_)) {
                 let (member, found) = self.member(&record);
                 wanted.push(member);
                 problems.extend(found);
@@ -327,6 +357,7 @@ impl Index {
             // What was given before is an input of the first decision only; the ledger watches over it from then on.
             (&member.object, &member.class, &member.annotations, &member.labels).hash(&mut hasher);
             (&member.namespace_labels, &member.spec, member.created).hash(&mut hasher);
+            (&member.class_parameters, &member.services, &member.secrets).hash(&mut hasher);
         }
         lb.body.hash(&mut hasher);
         if self.rules.wants.nodes {
@@ -347,7 +378,38 @@ impl Index {
                 let record = self.ingresses.get(path)?;
                 Some((Record::Ingress(Arc::clone(record)), self.ingress_wanted(record)))
             }
+            MemberId::Own(kind, path) => {
+                let object = self.own.get(&(kind.clone(), path.clone()))?;
+                let wanted = !object.deleting && !self.made_by_others(object);
+                Some((Record::Own(Arc::new(OwnRecord::of(object))), wanted))
+            }
         }
+    }
+
+    /// Whether objects of an own kind are members.
+    fn are_members(&self, kind: &str) -> bool {
+        self.rules.wants.kinds.iter().any(|k| k.kind == kind && k.members)
+    }
+
+    /// Whether another controller made an object of an own kind for itself.
+    fn made_by_others(&self, object: &OwnObject) -> bool {
+        let kind = self.rules.wants.kinds.iter().find(|k| k.kind == object.object.kind.as_str());
+        kind.is_some_and(|k| k.made_by_others.iter().any(|label| object.labels.contains_key(*label)))
+    }
+
+    /// What an object of an own kind depends on besides itself.
+    fn own_references(&self, object: &OwnObject) -> References {
+        let spec = [(causeway_api::OWN_SPEC.to_owned(), object.spec.to_string())].into();
+        (self.references_of)(&object.object.kind, &spec)
+    }
+
+    /// Puts an object of an own kind whose objects are members under its load balancer.
+    fn place_own(&mut self, kind: &str, path: &Path, cause: Cause, effects: &mut Effects) {
+        let id = MemberId::Own(kind.to_owned(), path.clone());
+        // One that is being deleted concerns us as long as it waits for us.
+        let record = self.record(&id).filter(|(record, wanted)| *wanted || record.has_finalizer());
+        let key = record.map(|(record, _)| (self.key_of)(&self.member(&record).0));
+        self.place(id, key, cause, effects);
     }
 
     fn service_wanted(&self, record: &ServiceRecord) -> bool {
@@ -376,32 +438,85 @@ impl Index {
     }
 
     fn member(&self, record: &Record) -> (Member, Vec<Problem>) {
+        let meta = record.meta();
+        let own = match record {
+            Record::Own(own) => self.own.get(&(own.kind.clone(), own.meta.path())),
+            Record::Service(_) | Record::Ingress(_) => None,
+        };
+        let references = match own {
+            Some(object) => self.own_references(object),
+            None => (self.references_of)(&record.kind(), &meta.annotations),
+        };
+        let services = |path: &Path| self.services.get(path).map(Arc::as_ref);
+        let secrets = |path: &Path| self.secrets.get(path).map(|secret| secret.version.clone());
+        let endpoints = |service: &ServiceRecord| self.endpoints(service, references.endpoints);
+        let lookup = Lookup {
+            services: &services,
+            endpoints: &endpoints,
+            secrets: &secrets,
+            cluster_health: self.rules.cluster_health,
+        };
+        let referenced = translate::referenced(&meta.namespace, &references, &lookup);
+        let namespace_labels = self.namespace_labels(&meta.namespace);
         match record {
             Record::Service(service) => {
                 let context = ServiceContext {
                     capabilities: &self.rules.capabilities,
                     cluster_health: self.rules.cluster_health,
-                    endpoints: self.endpoints(service),
-                    namespace_labels: self.namespace_labels(&service.meta.namespace),
+                    endpoints: endpoints(service),
+                    namespace_labels,
+                    referenced,
                 };
                 translate::service_member(service, &context)
             }
             Record::Ingress(ingress) => {
-                let services = |path: &Path| self.services.get(path).map(Arc::as_ref);
+                let class = translate::ingress_class(ingress, self.classes.values()).map(str::to_owned);
+                let known = class.as_ref().and_then(|name| self.classes.get(name));
                 let context = IngressContext {
-                    class: translate::ingress_class(ingress, self.classes.values()).map(str::to_owned),
-                    services: &services,
+                    class_parameters: known.and_then(|class| self.parameters(class)),
+                    class,
+                    lookup,
+                    referenced,
                     needs_node_ports: self.rules.capabilities.needs_node_ports,
-                    cluster_health: self.rules.cluster_health,
-                    namespace_labels: self.namespace_labels(&ingress.meta.namespace),
+                    namespace_labels,
                 };
                 translate::ingress_member(ingress, &context)
+            }
+            Record::Own(record) => {
+                let spec = own.map_or(serde_json::Value::Null, |object| object.spec.clone()).to_string();
+                let member = Member {
+                    object: record.object(),
+                    created: meta.created,
+                    class: None,
+                    class_parameters: None,
+                    annotations: meta.annotations.as_ref().clone(),
+                    labels: meta.labels.as_ref().clone(),
+                    namespace_labels: namespace_labels.as_ref().clone(),
+                    current: Vec::new(),
+                    services: referenced.services,
+                    secrets: referenced.secrets,
+                    spec: MemberSpec::Own(OwnSpec { spec, leaving: meta.deleting }),
+                };
+                (member, Vec::new())
             }
         }
     }
 
     fn owns_ingress(&self, record: &IngressRecord) -> bool {
-        translate::owned_ingress_class(record, self.classes.values()).is_some()
+        translate::owned_ingress_class(&self.rules.classes, record, self.classes.values()).is_some()
+    }
+
+    /// What a class points to, with the content of that object.
+    fn parameters(&self, class: &ClassRecord) -> Option<ClassParameters> {
+        let mut parameters = class.parameters.clone()?;
+        let kinds = &self.rules.wants.kinds;
+        if kinds.iter().any(|k| (k.group, k.kind) == (&*parameters.group, &*parameters.kind)) {
+            let namespace = parameters.namespace.clone().unwrap_or_default();
+            let path = Path { namespace, name: parameters.name.clone() };
+            let object = self.own.get(&(parameters.kind.clone(), path));
+            parameters.spec = object.map(|o| o.spec.to_string());
+        }
+        Some(parameters)
     }
 
     fn namespace_labels(&self, namespace: &str) -> Strings {
@@ -412,9 +527,11 @@ impl Index {
         }
     }
 
-    fn endpoints(&self, service: &ServiceRecord) -> Endpoints {
+    fn endpoints(&self, service: &ServiceRecord, addresses: bool) -> Endpoints {
         let wanted = match self.rules.wants.endpoints {
             EndpointDetail::None => false,
+            EndpointDetail::Addresses if addresses => return self.addresses(service),
+            EndpointDetail::Addresses => false,
             EndpointDetail::Local => service.traffic_policy == TrafficPolicy::Local,
             EndpointDetail::All => true,
         };
@@ -430,6 +547,25 @@ impl Index {
             }
         }
         endpoints
+    }
+
+    /// The ready ports of a Service's pods.
+    fn addresses(&self, service: &ServiceRecord) -> Endpoints {
+        let mut ready = Vec::new();
+        for path in self.slices_of.get(&service.meta.path()).into_iter().flatten() {
+            let Some(slice) = self.slices.get(path) else { continue };
+            for (address, node) in &slice.ready {
+                ready.extend(slice.ports.iter().map(|(port_name, port)| Endpoint {
+                    port_name: port_name.clone(),
+                    address: *address,
+                    port: *port,
+                    node: Some(Arc::clone(node)).filter(|node| !node.is_empty()),
+                }));
+            }
+        }
+        ready.sort();
+        ready.dedup();
+        Endpoints { ready, ..Endpoints::default() }
     }
 
     /// Puts an object under its load balancer; both the one it leaves and the one it joins are dirty.

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use causeway_api::{EndpointDetail, EndpointsPerNode, Layer, LbKey, Member, Wants, names};
+use causeway_api::{
+    EndpointDetail, EndpointsPerNode, KindScope, Layer, LbKey, Member, MemberSpec, OwnKind, OwnObject,
+    PathMatch, Wants, names,
+};
 use proptest::prelude::*;
+use serde_json::json;
 
-use super::{Effects, Index, Rules};
+use super::{Effects, Index, Record, Rules};
 use crate::engine::queue::Cause;
 use crate::state::fixtures::capabilities;
 use crate::state::records::*;
@@ -14,7 +18,7 @@ use crate::translate::{ClassRules, ClusterHealth};
 
 fn index_with(wants: Wants, own_classless: bool) -> Index {
     let rules = Rules {
-        classes: ClassRules { classes: vec!["ours/lb".into()], own_classless },
+        classes: ClassRules { classes: vec!["ours/lb".into()], own_classless, ..ClassRules::default() },
         capabilities: capabilities(),
         wants,
         cluster_health: ClusterHealth::default(),
@@ -201,6 +205,8 @@ fn endpoints_count_where_they_are_wanted() {
         path: path(name),
         service: service.into(),
         by_node: BTreeMap::from([(Arc::from("n1"), EndpointsPerNode { ready, serving: 0 })]),
+        ready: Vec::new(),
+        ports: Vec::new(),
     };
     let update = |index: &mut Index, s| index.update(Update::Slice(Delta::Apply(s)));
     assert_eq!(update(&mut index, slice("a-1", "a", 1)).dirty, [(key("a"), Cause::Endpoints)]);
@@ -232,6 +238,166 @@ fn an_ingress_hears_of_its_services() {
     assert!(apply(&mut index, service("z").not_load_balancer()).dirty.is_empty());
 }
 
+/// Annotation `to` refers to port 80 of a Service, `secret` to a Secret.
+fn referring() -> Index {
+    let wants = Wants { endpoints: EndpointDetail::Addresses, ..Wants::default() };
+    index_with(wants, true).with_references(Arc::new(|_, annotations| causeway_api::References {
+        services: annotations.get("to").map(|name| (name.clone(), "80".to_owned())).into_iter().collect(),
+        secrets: annotations.get("secret").cloned().into_iter().collect(),
+        endpoints: annotations.contains_key("to"),
+    }))
+}
+
+#[test]
+fn a_service_hears_of_what_its_annotations_refer_to() {
+    let mut index = referring();
+    apply(&mut index, service("a").annotation("to", "b").annotation("secret", "s"));
+    let member = |index: &Index| index.snapshot(&key("a")).lb.members[0].clone();
+    let port = ("b".to_owned(), "80".to_owned());
+    assert_eq!(member(&index).services[&port].service_port, None);
+
+    let b = service("b").not_load_balancer();
+    assert_eq!(apply(&mut index, b.clone()).dirty, [(key("a"), Cause::User)]);
+    assert_eq!(member(&index).services[&port].service_port, Some(80));
+    let secret = crate::state::records::SecretRecord { path: path("s"), version: "1".into() };
+    assert_eq!(index.update(Update::Secret(Delta::Apply(secret))).dirty, [(key("a"), Cause::User)]);
+    assert_eq!(member(&index).secrets["s"].as_deref(), Some("1"));
+
+    let slice = |service: &str, address: &str| SliceRecord {
+        path: path(&format!("{service}-1")),
+        service: service.into(),
+        by_node: BTreeMap::new(),
+        ready: vec![(address.parse().expect("an address"), Arc::from("n1"))],
+        ports: vec![("tcp-80".into(), 8080)],
+    };
+    let dirty = index.update(Update::Slice(Delta::Apply(slice("b", "10.1.0.1")))).dirty;
+    assert_eq!(dirty, [(key("a"), Cause::Endpoints)]);
+    let found = &member(&index).services[&port].endpoints.ready;
+    assert_eq!((found[0].port, found[0].node.as_deref()), (8080, Some("n1")));
+
+    apply(&mut index, service("a"));
+    assert!(member(&index).services.is_empty());
+    assert!(apply(&mut index, b.label("x", "y")).dirty.is_empty(), "nobody names it any more");
+    index.update(Update::Slice(Delta::Apply(slice("a", "10.1.0.2"))));
+    let own = member(&index).service().map(|s| s.endpoints.ready.len());
+    assert_eq!(own, Some(0), "its own addresses are not wanted without the annotation");
+}
+
+#[test]
+fn objects_of_an_own_kind_can_be_members() {
+    let kind = OwnKind {
+        group: "example.com",
+        version: "v1",
+        also: &[],
+        kind: "Binding",
+        plural: "bindings",
+        scope: KindScope::AllNamespaces,
+        members: true,
+        made_by_others: &["example.com/stack"],
+        required: false,
+    };
+    let wants = Wants { kinds: vec![kind], ..Wants::default() };
+    let mut index = index_with(wants, true).with_references(Arc::new(|kind, spec| {
+        let service =
+            spec.get(causeway_api::OWN_SPEC).map(|text| (text.trim_matches('"').to_owned(), "80".to_owned()));
+        let services = service.filter(|_| matches!(kind, causeway_api::Kind::Own(_))).into_iter().collect();
+        causeway_api::References { services, ..Default::default() }
+    }));
+    let binding =
+        |spec: &str| Update::Own("Binding", Delta::Apply(OwnObject::new("Binding", "ns", "b", json!(spec))));
+    let dirty = index.update(binding("web")).dirty;
+    let [(key, Cause::User)] = &dirty[..] else { panic!("{dirty:?}") };
+    let key = key.clone();
+    let found = |index: &Index| {
+        let members = index.snapshot(&key).lb.members;
+        members.first().and_then(|m| m.services.values().next().cloned()).map(|b| b.node_port)
+    };
+    assert_eq!(found(&index), Some(None), "the Service is missing");
+    assert!(index.update(binding("web")).dirty.is_empty());
+
+    let web = service("web").not_load_balancer().no_ports().node_port(80, 30080);
+    assert_eq!(apply(&mut index, web).dirty, [(key.clone(), Cause::User)]);
+    assert_eq!(found(&index), Some(Some(30080)));
+    assert_eq!(index.given().len(), 1);
+    let snapshot = index.snapshot(&key);
+    assert!(snapshot.members[0].wanted && matches!(snapshot.members[0].record, Record::Own(_)));
+
+    index.update(binding("other"));
+    assert!(
+        apply(&mut index, service("web").not_load_balancer()).dirty.is_empty(),
+        "it names another one now"
+    );
+    // While it leaves it says what is to be taken back, as long as it waits for us.
+    let leaving = |finalizers: &[&str]| {
+        let object = OwnObject {
+            deleting: true,
+            finalizers: finalizers.iter().map(|f| (*f).to_owned()).collect(),
+            ..OwnObject::new("Binding", "ns", "b", json!("other"))
+        };
+        Update::Own("Binding", Delta::Apply(object))
+    };
+    index.update(leaving(&["example.com/theirs", names::INGRESS_FINALIZER]));
+    let snapshot = index.snapshot(&key);
+    assert!(!snapshot.members[0].wanted);
+    let MemberSpec::Own(spec) = &snapshot.lb.members[0].spec else { panic!("{:?}", snapshot.lb) };
+    assert!(spec.leaving && spec.spec.contains("other"));
+    assert_eq!(index.update(leaving(&["example.com/theirs"])).dirty, [(key.clone(), Cause::User)]);
+    assert!(index.keys().next().is_none(), "it waits for somebody else");
+
+    index.update(binding("other"));
+    let labels = [("example.com/stack".to_owned(), "s".to_owned())].into();
+    let theirs = OwnObject { labels, ..OwnObject::new("Binding", "ns", "b", json!("web")) };
+    index.update(Update::Own("Binding", Delta::Apply(theirs)));
+    assert!(index.keys().next().is_none(), "another controller made it for itself");
+
+    index.update(binding("other"));
+    let gone = index.update(Update::Own("Binding", Delta::Reset(Vec::new())));
+    assert_eq!(gone.dirty, [(key.clone(), Cause::User)]);
+    assert!(!gone.facts && index.keys().next().is_none());
+}
+
+#[test]
+fn parameters_of_a_class_reach_its_ingresses_and_move_them() {
+    let kind = OwnKind {
+        group: "example.com",
+        version: "v1",
+        also: &[],
+        kind: "Params",
+        plural: "params",
+        scope: KindScope::Cluster,
+        members: false,
+        made_by_others: &[],
+        required: false,
+    };
+    let rules = Rules {
+        classes: ClassRules::default(),
+        capabilities: capabilities(),
+        wants: Wants { ingresses: true, kinds: vec![kind], ..Wants::default() },
+        cluster_health: ClusterHealth::default(),
+    };
+    let key_of = |member: &Member| {
+        let spec = member.class_parameters.as_ref().and_then(|p| p.spec.clone());
+        LbKey::group(Layer::L7, spec.unwrap_or_default())
+    };
+    let mut index = Index::new(rules, Arc::new(key_of));
+    let class = ClassRecord::test("ours").parameters("example.com", "Params", "p");
+    index.update(Update::Class(Delta::Apply(class)));
+    let ingress = IngressRecord::test().class("ours").route("", "/", PathMatch::Prefix, "web", "80");
+    index.update(Update::Ingress(Delta::Apply(ingress)));
+    let group = |name: &str| LbKey::group(Layer::L7, name);
+    assert_eq!(index.keys().collect::<Vec<_>>(), [&group("")], "there is no such object yet");
+
+    let params = |spec| Update::Own("Params", Delta::Apply(OwnObject::new("Params", "", "p", spec)));
+    let effects = index.update(params(json!({"group": 1})));
+    assert_eq!(
+        effects.dirty,
+        [(group(""), Cause::Facts), (group("{\"group\":1}"), Cause::Facts)],
+        "both the one that it leaves and the one that it joins"
+    );
+    assert!(effects.facts);
+    assert!(index.update(params(json!({"group": 1}))).dirty.is_empty());
+}
+
 #[test]
 fn what_a_reset_leaves_out_is_gone() {
     let mut index = index();
@@ -257,6 +423,8 @@ proptest! {
                     path: path("c-1"),
                     service: "c".into(),
                     by_node: BTreeMap::from([(Arc::from("n1"), EndpointsPerNode { ready: 1, serving: 0 })]),
+                    ready: Vec::new(),
+                    ports: Vec::new(),
                 })),
             })
             .collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use causeway_api::{Node, OwnObject};
+use causeway_api::{EndpointDetail, Kind, Node, OwnObject, References};
 
 use super::super::records::{
     BackendRef, ClassRecord, Delta, IngressRecord, NamespaceRecord, NodeRecord, Path, SecretRecord,
@@ -19,22 +19,26 @@ impl Index {
         match delta {
             Delta::Apply(record) => {
                 let path = record.meta.path();
-                if let Some(old) = self.services.get_mut(&path) {
-                    let same = same_service(old, &record);
+                if let Some(old) = self.services.get_mut(&path)
+                    && same_service(old, &record)
+                {
                     *old = Arc::new(record);
-                    if same {
-                        return;
-                    }
-                } else {
-                    self.services.insert(path.clone(), Arc::new(record));
+                    return;
                 }
+                self.unlink_uses(&MemberId::Service(path.clone()));
+                // What a Service that asks for nothing says with its annotations makes no difference to anybody.
+                if record.load_balancer {
+                    self.link_uses(&MemberId::Service(path.clone()), self.service_uses(&record));
+                }
+                self.services.insert(path.clone(), Arc::new(record));
                 self.place_service(&path, Cause::User, effects);
-                self.touch_users(&MemberOrSecret::Service(path), effects);
+                self.touch_users(&MemberOrSecret::Service(path), Cause::User, effects);
             }
             Delta::Delete(path) => {
+                self.unlink_uses(&MemberId::Service(path.clone()));
                 if self.services.remove(&path).is_some() {
                     self.place(MemberId::Service(path.clone()), None, Cause::User, effects);
-                    self.touch_users(&MemberOrSecret::Service(path), effects);
+                    self.touch_users(&MemberOrSecret::Service(path), Cause::User, effects);
                 }
             }
             Delta::Reset(records) => {
@@ -64,15 +68,13 @@ impl Index {
                         return;
                     }
                 }
-                self.unlink_uses(&path);
-                for used in uses(&record) {
-                    self.used_by.entry(used).or_default().insert(path.clone());
-                }
+                self.unlink_uses(&MemberId::Ingress(path.clone()));
+                self.link_uses(&MemberId::Ingress(path.clone()), self.ingress_uses(&record));
                 self.ingresses.insert(path.clone(), Arc::new(record));
                 self.place_ingress(&path, Cause::User, effects);
             }
             Delta::Delete(path) => {
-                self.unlink_uses(&path);
+                self.unlink_uses(&MemberId::Ingress(path.clone()));
                 if self.ingresses.remove(&path).is_some() {
                     self.place(MemberId::Ingress(path), None, Cause::User, effects);
                 }
@@ -91,11 +93,24 @@ impl Index {
         }
     }
 
-    fn unlink_uses(&mut self, path: &Path) {
-        let Some(old) = self.ingresses.get(path).cloned() else { return };
-        for used in uses(&old) {
+    fn link_uses(&mut self, member: &MemberId, uses: Vec<MemberOrSecret>) {
+        for used in uses {
+            self.used_by.entry(used).or_default().insert(member.clone());
+        }
+    }
+
+    /// Forgets what the known record of a member uses.
+    fn unlink_uses(&mut self, member: &MemberId) {
+        let old = match member {
+            MemberId::Service(path) => self.services.get(path).map(|record| self.service_uses(record)),
+            MemberId::Ingress(path) => self.ingresses.get(path).map(|record| self.ingress_uses(record)),
+            MemberId::Own(kind, path) => {
+                self.own.get(&(kind.clone(), path.clone())).map(|object| self.own_uses(object))
+            }
+        };
+        for used in old.into_iter().flatten() {
             if let Some(users) = self.used_by.get_mut(&used) {
-                users.remove(path);
+                users.remove(member);
                 if users.is_empty() {
                     self.used_by.remove(&used);
                 }
@@ -103,10 +118,28 @@ impl Index {
         }
     }
 
-    fn touch_users(&mut self, used: &MemberOrSecret, effects: &mut Effects) {
-        let users: Vec<Path> = self.used_by.get(used).into_iter().flatten().cloned().collect();
-        for path in users {
-            self.place_ingress(&path, Cause::User, effects);
+    fn service_uses(&self, record: &ServiceRecord) -> Vec<MemberOrSecret> {
+        let references = (self.references_of)(&Kind::Service, &record.meta.annotations);
+        referred(&record.meta.namespace, &references).collect()
+    }
+
+    fn ingress_uses(&self, record: &IngressRecord) -> Vec<MemberOrSecret> {
+        let references = (self.references_of)(&Kind::Ingress, &record.meta.annotations);
+        uses(record).into_iter().chain(referred(&record.meta.namespace, &references)).collect()
+    }
+
+    fn own_uses(&self, object: &OwnObject) -> Vec<MemberOrSecret> {
+        referred(&object.object.namespace, &self.own_references(object)).collect()
+    }
+
+    fn touch_users(&mut self, used: &MemberOrSecret, cause: Cause, effects: &mut Effects) {
+        let users: Vec<MemberId> = self.used_by.get(used).into_iter().flatten().cloned().collect();
+        for user in users {
+            match user {
+                MemberId::Service(path) => self.place_service(&path, cause, effects),
+                MemberId::Ingress(path) => self.place_ingress(&path, cause, effects),
+                MemberId::Own(kind, path) => self.place_own(&kind, &path, cause, effects),
+            }
         }
     }
 
@@ -123,11 +156,9 @@ impl Index {
                 self.classes = records.into_iter().map(|r| (r.meta.name.clone(), r)).collect();
             }
         }
-        let essence = |classes: &BTreeMap<String, ClassRecord>| -> Vec<(String, String, bool, Option<i64>)> {
-            classes
-                .values()
-                .map(|c| (c.meta.name.clone(), c.controller.clone(), c.default, c.meta.created))
-                .collect()
+        let essence = |classes: &BTreeMap<String, ClassRecord>| -> Vec<_> {
+            let all = classes.values().cloned();
+            all.map(|c| (c.meta.name, c.controller, c.parameters, c.default, c.meta.created)).collect()
         };
         if essence(&before) != essence(&self.classes) {
             let paths: Vec<Path> = self.ingresses.keys().cloned().collect();
@@ -209,8 +240,11 @@ impl Index {
             }
         }
         for service in touched {
-            if let Some(key) = self.key_of_member.get(&MemberId::Service(service)) {
+            if let Some(key) = self.key_of_member.get(&MemberId::Service(service.clone())) {
                 effects.dirty.push((key.clone(), Cause::Endpoints));
+            }
+            if self.rules.wants.endpoints == EndpointDetail::Addresses {
+                self.touch_users(&MemberOrSecret::Service(service), Cause::Endpoints, effects);
             }
         }
     }
@@ -231,12 +265,12 @@ impl Index {
             Delta::Apply(record) => {
                 let path = record.path.clone();
                 if self.secrets.insert(path.clone(), record.clone()).as_ref() != Some(&record) {
-                    self.touch_users(&MemberOrSecret::Secret(path), effects);
+                    self.touch_users(&MemberOrSecret::Secret(path), Cause::User, effects);
                 }
             }
             Delta::Delete(path) => {
                 if self.secrets.remove(&path).is_some() {
-                    self.touch_users(&MemberOrSecret::Secret(path), effects);
+                    self.touch_users(&MemberOrSecret::Secret(path), Cause::User, effects);
                 }
             }
             Delta::Reset(records) => {
@@ -288,6 +322,73 @@ impl Index {
     }
 
     pub(super) fn own_delta(&mut self, kind: &'static str, delta: Delta<OwnObject>, effects: &mut Effects) {
+        let facts = std::mem::take(&mut effects.facts);
+        if self.are_members(kind) {
+            self.own_members_delta(kind, delta, effects);
+        } else {
+            self.own_objects_delta(kind, delta, effects);
+        }
+        // Parameters of its class decide even to which load balancer an Ingress belongs.
+        let named = self.classes.values().any(|c| c.parameters.as_ref().is_some_and(|p| p.kind == kind));
+        if effects.facts && named {
+            let paths: Vec<Path> = self.ingresses.keys().cloned().collect();
+            for path in paths {
+                self.place_ingress(&path, Cause::Facts, effects);
+            }
+        }
+        effects.facts |= facts;
+    }
+
+    /// Objects that are members: no facts, but load balancers change with them.
+    fn own_members_delta(&mut self, kind: &'static str, delta: Delta<OwnObject>, effects: &mut Effects) {
+        match delta {
+            Delta::Apply(object) => {
+                let path =
+                    Path { namespace: object.object.namespace.clone(), name: object.object.name.clone() };
+                let slot = (kind.to_owned(), path.clone());
+                let old = self.own.get(&slot);
+                effects.own_status |= old.is_none_or(|old| old.status != object.status);
+                let same = old.is_some_and(|old| {
+                    (&old.object, &old.spec, &old.labels, &old.annotations)
+                        == (&object.object, &object.spec, &object.labels, &object.annotations)
+                        && (&old.finalizers, old.deleting, &old.status)
+                            == (&object.finalizers, object.deleting, &object.status)
+                });
+                if same {
+                    self.own.insert(slot, object);
+                    return;
+                }
+                let id = MemberId::Own(kind.to_owned(), path.clone());
+                self.unlink_uses(&id);
+                self.link_uses(&id, self.own_uses(&object));
+                self.own.insert(slot, object);
+                self.place_own(kind, &path, Cause::User, effects);
+            }
+            Delta::Delete(path) => {
+                self.unlink_uses(&MemberId::Own(kind.to_owned(), path.clone()));
+                if self.own.remove(&(kind.to_owned(), path.clone())).is_some() {
+                    self.place_own(kind, &path, Cause::User, effects);
+                }
+            }
+            Delta::Reset(objects) => {
+                let path = |o: &OwnObject| Path {
+                    namespace: o.object.namespace.clone(),
+                    name: o.object.name.clone(),
+                };
+                let present: HashSet<Path> = objects.iter().map(path).collect();
+                let known = self.own.keys().filter(|(k, p)| k == kind && !present.contains(p));
+                let gone: Vec<Path> = known.map(|(_, p)| p.clone()).collect();
+                for path in gone {
+                    self.own_members_delta(kind, Delta::Delete(path), effects);
+                }
+                for object in objects {
+                    self.own_members_delta(kind, Delta::Apply(object), effects);
+                }
+            }
+        }
+    }
+
+    fn own_objects_delta(&mut self, kind: &'static str, delta: Delta<OwnObject>, effects: &mut Effects) {
         match delta {
             Delta::Apply(object) => {
                 let path =
@@ -327,6 +428,13 @@ fn same_service(old: &ServiceRecord, new: &ServiceRecord) -> bool {
     let mut comparable = new.clone();
     comparable.meta.resource_version.clone_from(&old.meta.resource_version);
     *old == comparable
+}
+
+/// What annotations refer to, of an object in a namespace.
+fn referred<'a>(namespace: &'a str, references: &'a References) -> impl Iterator<Item = MemberOrSecret> + 'a {
+    let path = move |name: &str| Path { namespace: namespace.to_owned(), name: name.to_owned() };
+    let services = references.services.iter().map(move |(name, _)| MemberOrSecret::Service(path(name)));
+    services.chain(references.secrets.iter().map(move |name| MemberOrSecret::Secret(path(name))))
 }
 
 fn uses(ingress: &IngressRecord) -> Vec<MemberOrSecret> {
