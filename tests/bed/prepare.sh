@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a Debian machine ready for the test bed: installs the packages it needs that are missing, unpacks the routers that tests peer with, checks the
-# Go toolchain, builds the Go programs. Run as root; does nothing on a machine that is ready.
+# Makes a Debian machine ready for the test bed: installs the packages it needs that are missing, unpacks the routers that tests peer with, installs the
+# clouds, checks the Go toolchain, builds the Go programs. Run as root; does nothing on a machine that is ready.
 #
 #   prepare.sh        all that a bed needs
 #   prepare.sh e2e    and Kubernetes' own end-to-end suite
@@ -29,6 +29,8 @@ need timeout coreutils
 need nc netcat-openbsd
 need curl curl
 need wget wget
+need python3 python3
+python3 -c "import venv, ensurepip" 2>/dev/null || packages="$packages python3-venv"
 
 if [ -n "$packages" ]; then
     command -v apt-get >/dev/null || fail "missing packages (Debian names):$packages"
@@ -42,4 +44,6 @@ fi
 unshare --net --pid --mount --fork true || fail "this machine does not let root make namespaces"
 
 "$here/routers.sh" >/dev/null
+"$here/moto.sh" >/dev/null
+"$here/openstack.sh" >/dev/null
 exec "$here/controlplane/build.sh" "$@"

@@ -2,8 +2,9 @@
 # Builds the programs of this module and prints the folder that holds them as the last line of standard output.
 #
 #   build.sh           kubernetes (with a link for each part), node-agent, container-init, hollow-nodes, agnhost, tools/
-#   build.sh e2e       the same, and e2e.test, Kubernetes' own end-to-end suite
+#   build.sh e2e       the same, and e2e.test, Kubernetes' own end-to-end suite, and ginkgo, which runs its specs side by side
 #   build.sh metallb   the same, and MetalLB: metallb-controller, metallb-speaker, metallb-native.yaml (its own manifests)
+#   build.sh lbc       the same, and aws-load-balancer-controller: lbc, lbc-crds.yaml (its own definitions)
 #
 # The folder is named by a hash of the module's files, so an unchanged module answers at once and two checkouts do not
 # disturb each other. Each program is also kept by a hash of what it alone depends on: a change to the node agent does not
@@ -18,8 +19,8 @@ say() { printf 'bed: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 case $want in
-programs | e2e | metallb) ;;
-*) fail "build.sh takes no argument, \"e2e\" or \"metallb\", not \"$want\"" ;;
+programs | e2e | metallb | lbc) ;;
+*) fail "build.sh takes no argument, \"e2e\", \"metallb\" or \"lbc\", not \"$want\"" ;;
 esac
 
 command -v flock >/dev/null || fail "flock is missing: apt-get install util-linux"
@@ -48,7 +49,7 @@ hash() {
 }
 
 programs=$(cd cmd && echo *)
-out=$cache/$(hash go.mod go.sum build.sh cmd internal metallb tools)
+out=$cache/$(hash go.mod go.sum build.sh cmd internal lbc metallb tools)
 store=$cache/store
 mkdir -p "$store"
 
@@ -71,8 +72,9 @@ build() {
 has_wanted() {
     case $want in
     programs) ;;
-    e2e) [ -x "$out/e2e.test" ] ;;
+    e2e) [ -x "$out/e2e.test" ] && [ -x "$out/ginkgo" ] ;;
     metallb) [ -s "$out/metallb-native.yaml" ] ;;
+    lbc) [ -s "$out/lbc-crds.yaml" ] ;;
     esac
 }
 if [ -e "$out/.complete" ] && has_wanted; then
@@ -119,9 +121,9 @@ if [ "$want" = e2e ]; then
     flock -n 9 || { say "waiting for another build of e2e.test"; flock 9; }
 fi
 
-if [ "$want" = e2e ] && [ ! -x "$out/e2e.test" ]; then
-    file=$store/e2e.test-$(hash go.mod go.sum)
-    if [ ! -x "$file" ]; then
+if [ "$want" = e2e ] && ! has_wanted; then
+    hash=$(hash go.mod go.sum)
+    if [ ! -x "$store/e2e.test-$hash" ] || [ ! -x "$store/ginkgo-$hash" ]; then
         say "building e2e.test of Kubernetes $kube (about 8 minutes the first time on 2 cores)"
         started=$(date +%s)
         # The suite needs modules that the programs do not; adding them edits go.mod, so a copy is edited.
@@ -131,40 +133,67 @@ if [ "$want" = e2e ] && [ ! -x "$out/e2e.test" ]; then
         mkdir -p "$work"
         cp go.mod go.sum "$work/"
         cp -r cmd "$work/"
-        (cd "$work" && CGO_ENABLED=0 nice -n 5 go test -c -mod=mod -trimpath -ldflags "$ldflags" -o "$file.new" k8s.io/kubernetes/test/e2e)
-        mv "$file.new" "$file"
+        # of_suite PROGRAM PACKAGE COMMAND...: into the store, unless it is there.
+        of_suite() {
+            file=$store/$1-$hash
+            package=$2
+            shift 2
+            [ -x "$file" ] || (
+                cd "$work"
+                CGO_ENABLED=0 nice -n 5 "$@" -mod=mod -trimpath -ldflags "$ldflags" -o "$file.new" "$package"
+                mv "$file.new" "$file"
+            )
+        }
+        # Without vet, which would analyse all of Kubernetes.
+        of_suite e2e.test k8s.io/kubernetes/test/e2e go test -c -vet=off
+        of_suite ginkgo github.com/onsi/ginkgo/v2/ginkgo go build
         rm -rf "$work"
         trap - EXIT
         say "built e2e.test in $(($(date +%s) - started)) s"
     fi
-    touch "$file"
-    ln -f "$file" "$out/e2e.test"
+    for program in e2e.test ginkgo; do
+        touch "$store/$program-$hash"
+        ln -f "$store/$program-$hash" "$out/$program"
+    done
 fi
 
-if [ "$want" = metallb ]; then
-    exec 9>"$cache/lock.metallb"
-    flock -n 9 || { say "waiting for another build of MetalLB"; flock 9; }
-fi
+# counterparty NAME FOLDER PACKAGE: a program of the module in FOLDER, into the store unless it is there.
+counterparty() {
+    file=$store/$1-$(hash "$2")
+    if [ ! -x "$file" ]; then
+        say "building $1 (two to four minutes the first time on 2 cores)"
+        started=$(date +%s)
+        (cd "$2" && CGO_ENABLED=0 nice -n 5 go build -trimpath -ldflags "-s -w" -o "$file.new" "$3")
+        mv "$file.new" "$file"
+        say "built $1 in $(($(date +%s) - started)) s"
+    fi
+    touch "$file"
+    ln -f "$file" "$out/$1"
+}
+
+# manifest FOLDER MODULE PATH NAME: a file of a module. Last: whoever sees it finds all of the counterparty.
+manifest() {
+    install -m 644 "$(cd "$1" && go list -m -f '{{.Dir}}' "$2")/$3" "$out/$4.new"
+    mv "$out/$4.new" "$out/$4"
+}
+
+case $want in
+metallb | lbc)
+    exec 9>"$cache/lock.$want"
+    flock -n 9 || { say "waiting for another build of $want"; flock 9; }
+    ;;
+esac
 
 if [ "$want" = metallb ] && ! has_wanted; then
-    hash=$(hash metallb)
-    cd metallb
     for part in controller speaker; do
-        file=$store/metallb-$part-$hash
-        if [ ! -x "$file" ]; then
-            say "building MetalLB's $part (about 3 minutes for both the first time on 2 cores)"
-            started=$(date +%s)
-            CGO_ENABLED=0 nice -n 5 go build -trimpath -ldflags "-s -w" -o "$file.new" "go.universe.tf/metallb/$part"
-            mv "$file.new" "$file"
-            say "built MetalLB's $part in $(($(date +%s) - started)) s"
-        fi
-        touch "$file"
-        ln -f "$file" "$out/metallb-$part"
+        counterparty "metallb-$part" metallb "go.universe.tf/metallb/$part"
     done
-    # Last: whoever sees it finds all of it.
-    install -m 644 "$(go list -m -f '{{.Dir}}' go.universe.tf/metallb)/config/manifests/metallb-native.yaml" "$out/metallb-native.yaml.new"
-    mv "$out/metallb-native.yaml.new" "$out/metallb-native.yaml"
-    cd "$here"
+    manifest metallb go.universe.tf/metallb config/manifests/metallb-native.yaml metallb-native.yaml
+fi
+
+if [ "$want" = lbc ] && ! has_wanted; then
+    counterparty lbc lbc sigs.k8s.io/aws-load-balancer-controller
+    manifest lbc sigs.k8s.io/aws-load-balancer-controller helm/aws-load-balancer-controller/crds/crds.yaml lbc-crds.yaml
 fi
 
 echo "$out"

@@ -46,6 +46,21 @@ pub const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub const REMOTE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 7);
 /// Where the upstream e2e suite runs: behind the router too, ICMP "unreachable" from there is dropped (see `topology`).
 pub const E2E: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 8);
+/// The clouds of the bed on the nodes' segment: their API, and the side from which their load balancers reach nodes.
+pub const CLOUD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 240);
+/// The clouds of the bed among the clients behind the router. Their load balancers have 198.51.100.32 to 198.51.100.254.
+pub const CLOUD_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// The OpenStack of the bed on the nodes' segment: its APIs, and the side from which its load balancers reach nodes. Their own addresses are 10.77.128.0 to 10.77.191.250 and
+/// fd77::1:0:0 to fd77::1:ffff:ffff.
+pub const OPENSTACK: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 241);
+/// IPv6 address of the OpenStack of the bed on the nodes' segment.
+pub const OPENSTACK_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x241);
+/// The OpenStack of the bed among the clients behind the router: the way to its floating IPs.
+pub const OPENSTACK_OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 4);
+/// IPv6 address of the OpenStack of the bed among the clients behind the router.
+pub const OPENSTACK_OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 4);
+/// The external network of the OpenStack of the bed.
+pub const OPENSTACK_PUBLIC: [&str; 3] = ["203.0.113.0/24", "198.18.0.0/16", "2001:db8:113::/64"];
 /// Prefixes of which a test may take load balancer addresses.
 pub const LB_RANGES: [&str; 2] = ["10.77.100.0/24", "fd77::100:0/112"];
 /// Prefixes of which a test may take load balancer addresses that lie on no segment: only a route leads there.

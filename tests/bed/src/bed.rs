@@ -179,7 +179,7 @@ impl Bed {
         let fits = !name.is_empty() && !name.contains('/') && path.exists();
         ensure!(
             fits,
-            "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e, one per node, and router2 and far once a router was started there"
+            "the bed has no namespace {name:?}; it has cp, lan, client, router, remote, e2e, one per node, router2 and far once a router was started there, and cloud or openstack once such a cloud was"
         );
         Ok(Namespace { init: self.init.clone(), name: name.to_owned() })
     }
@@ -211,6 +211,16 @@ impl Bed {
     /// A router two hops from the nodes, behind the first one; made when first asked for.
     pub fn far_router_ns(&self) -> Result<Namespace> {
         self.namespace_on_demand(topology::FAR_ROUTER, topology::far_router)
+    }
+
+    /// Where a cloud of the bed lives: its API and its load balancers; made when first asked for.
+    pub fn cloud_ns(&self) -> Result<Namespace> {
+        self.namespace_on_demand(topology::CLOUD_NAMESPACE, topology::cloud)
+    }
+
+    /// Where an OpenStack of the bed lives: its services and its load balancers; made when first asked for.
+    pub fn openstack_ns(&self) -> Result<Namespace> {
+        self.namespace_on_demand(topology::OPENSTACK_NAMESPACE, topology::openstack)
     }
 
     fn namespace_on_demand(&self, name: &str, script: fn() -> String) -> Result<Namespace> {

@@ -1,5 +1,8 @@
 //! The command line of `bed`.
 
+mod aws;
+mod cloud;
+mod openstack;
 mod router;
 
 use std::fs::File;
@@ -10,6 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use causeway_bed::e2e::Selection;
 use causeway_bed::init::Init;
 use causeway_bed::{Bed, Image};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -74,6 +78,12 @@ enum Action {
     /// Start, look at and talk to BGP routers: FRR, BIRD, GoBGP, exabgp.
     #[command(subcommand)]
     Router(router::Action),
+    /// Start, look at and disturb an AWS: its API and its load balancers.
+    #[command(subcommand)]
+    Aws(aws::Action),
+    /// Start, look at and disturb an OpenStack: its APIs and its load balancers.
+    #[command(subcommand)]
+    Openstack(openstack::Action),
     /// Run upstream's e2e specs against the bed.
     E2e(E2eArguments),
     /// Own a bed until told to end (what `up` leaves running).
@@ -114,6 +124,9 @@ struct E2eArguments {
     /// Regular expression of specs to leave out.
     #[arg(long)]
     skip: Option<String>,
+    /// How many specs run at a time.
+    #[arg(long, default_value_t = 1)]
+    side_by_side: usize,
     /// Keep the suite's report (JSON) in this file.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -171,6 +184,8 @@ pub fn run() -> Result<ExitCode> {
         Action::Logs { daemon: Some(daemon) } => logs(&Bed::attach(&name)?, &daemon)?,
         Action::Logs { daemon: None } => print!("{}", Bed::attach(&name)?.log_tails(20)),
         Action::Router(action) => router::run(&Bed::attach(&name)?, action)?,
+        Action::Aws(action) => aws::run(&Bed::attach(&name)?, action)?,
+        Action::Openstack(action) => openstack::run(&Bed::attach(&name)?, action)?,
         Action::E2e(arguments) => return e2e(&name, &arguments),
     }
     Ok(ExitCode::SUCCESS)
@@ -354,7 +369,9 @@ fn logs(bed: &Bed, name: &str) -> Result<()> {
 
 fn e2e(name: &str, arguments: &E2eArguments) -> Result<ExitCode> {
     let bed = Bed::attach(name)?;
-    let outcome = causeway_bed::e2e::run(&bed, &arguments.focus, arguments.skip.as_deref())?;
+    let E2eArguments { focus, skip, side_by_side, .. } = arguments;
+    let selection = Selection { focus, skip: skip.as_deref(), side_by_side: *side_by_side };
+    let outcome = causeway_bed::e2e::run(&bed, &selection)?;
     if let Some(path) = &arguments.report {
         std::fs::write(path, &outcome.report).with_context(|| format!("writing {}", path.display()))?;
     }

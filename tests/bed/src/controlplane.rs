@@ -29,6 +29,9 @@ pub struct Cluster<'a> {
     pub settings: ClusterSettings,
 }
 
+/// File of the state directory like /etc/hosts, with names that Pods can look up besides those of the cluster; it is there once a cloud has some.
+pub const NAMES: &str = "names";
+
 fn flags(program: &[&str], flags: &[&str]) -> Vec<String> {
     program.iter().chain(flags).map(|s| (*s).replace("$STATE", STATE_DIR)).collect()
 }
@@ -170,6 +173,7 @@ impl Cluster<'_> {
                 "--images=$STATE/images.json",
             ],
         );
+        command.push(format!("--hosts-file={STATE_DIR}/{NAMES}"));
         command.extend([
             format!("--node-name={name}"),
             if self.settings.ipv4_only {

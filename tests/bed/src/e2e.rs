@@ -11,16 +11,20 @@ use crate::bed::Bed;
 use crate::init::STATE_DIR;
 use crate::programs::Programs;
 
+/// Folder of the state directory that the suite writes to, and its file there.
+const FOLDER: &str = "e2e";
+const REPORT: &str = "report.json";
+
 /// How one spec ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
     /// Its full name.
     pub name: String,
-    /// Ginkgo's word: `passed`, `failed`, `timedout`, `panicked`, `interrupted`, ...
+    /// Ginkgo's word: `passed`, `failed`, `timedout`, `panicked`, `interrupted`, ..., and `skipped` for one that found that it cannot be run.
     pub state: String,
     /// How long it ran, seconds.
     pub seconds: f64,
-    /// Why it failed; empty if it did not.
+    /// Why it failed or was skipped; empty if it passed.
     pub failure: String,
 }
 
@@ -34,9 +38,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether there was at least one spec and all passed.
+    /// Whether at least one spec passed, and none failed: one that skipped itself has done neither.
     pub fn passed(&self) -> bool {
-        !self.specs.is_empty() && self.specs.iter().all(|spec| spec.state == "passed")
+        let of = |state: &str| self.specs.iter().filter(|spec| spec.state == state).count();
+        of("passed") > 0 && of("passed") + of("skipped") == self.specs.len()
     }
 }
 
@@ -53,36 +58,53 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs the specs that match `focus` and do not match `skip`, one after another. What the suite prints goes to this process's standard error.
-pub fn run(bed: &Bed, focus: &str, skip: Option<&str>) -> Result<Outcome> {
+/// Which specs to run, and how.
+#[derive(Clone, Debug)]
+pub struct Selection<'a> {
+    /// Regular expression of the specs to run.
+    pub focus: &'a str,
+    /// Regular expression of specs to leave out.
+    pub skip: Option<&'a str>,
+    /// How many run at a time.
+    pub side_by_side: usize,
+}
+
+/// Runs specs. What the suite prints goes to this process's standard error.
+pub fn run(bed: &Bed, selection: &Selection) -> Result<Outcome> {
+    let Selection { focus, skip, side_by_side } = selection;
     ensure!(
         focus.trim_start_matches('^').starts_with("LoadBalancers"),
         "the focus has to begin with LoadBalancers: names of storage specs contain \"LoadBalancer\" too"
     );
-    let program = Programs::ensure_e2e()?;
-    let report = format!("{STATE_DIR}/e2e/report.json");
+    ensure!(*side_by_side > 0, "at least one spec has to run at a time");
+    let programs = Programs::ensure_e2e()?;
+    let report = format!("{FOLDER}/{REPORT}");
     // The suite cleans up after itself, but a report of an earlier run must not be taken for this one's.
-    bed.init().write("e2e/report.json", "")?;
+    bed.init().write(&report, "")?;
     let mut command = bed.e2e_ns().command();
-    command.arg("env").arg(format!("KUBECONFIG={}", bed.inside_kubeconfig())).arg(&program).args([
+    command.arg("env").arg(format!("KUBECONFIG={}", bed.inside_kubeconfig()));
+    command.arg(programs.path("ginkgo")?).args([
+        &format!("--procs={side_by_side}"),
+        &format!("--focus={focus}"),
+        "--no-color",
+        "--silence-skips",
+        "--timeout=3h",
+        &format!("--output-dir={STATE_DIR}/{FOLDER}"),
+        &format!("--json-report={REPORT}"),
+    ]);
+    if let Some(skip) = skip {
+        command.arg(format!("--skip={skip}"));
+    }
+    command.arg(programs.path("e2e.test")?).args([
+        "--",
         "--provider=skeleton",
         &format!("--kubeconfig={}", bed.inside_kubeconfig()),
         &format!("--num-nodes={}", bed.nodes().len()),
-        &format!("--ginkgo.focus={focus}"),
-        "--ginkgo.no-color",
-        "--ginkgo.timeout=3h",
-        &format!("--ginkgo.json-report={report}"),
         "--disable-log-dump",
     ]);
-    if let Some(skip) = skip {
-        command.arg(format!("--ginkgo.skip={skip}"));
-    }
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("running {}", program.display()))?;
-    let text = fs::read_to_string(bed.init().path(&report)).context("reading the suite's report")?;
+    let status =
+        command.stdin(Stdio::null()).stdout(std::io::stderr()).status().context("running the suite")?;
+    let text = fs::read_to_string(bed.init().state(&report)).context("reading the suite's report")?;
     ensure!(!text.is_empty(), "the suite ended ({status}) without a report");
     let specs = parse(&text)?;
     ensure!(!specs.is_empty(), "no spec matches {focus:?}");
@@ -100,11 +122,13 @@ fn parse(text: &str) -> Result<Vec<Spec>> {
 fn spec(report: &Value) -> Option<Spec> {
     let state = report["State"].as_str()?;
     let leaf = report["LeafNodeType"].as_str()?;
-    // Set-up of the whole suite is of interest only if it failed.
-    if state == "skipped" || state == "pending" || leaf != "It" && state == "passed" {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let failure = text(&report["Failure"]["Message"]);
+    // One that was not chosen is skipped without a reason. Set-up of the whole suite is of interest only if it failed.
+    let chosen = state != "pending" && (state != "skipped" || !failure.is_empty());
+    if !chosen || leaf != "It" && state == "passed" {
         return None;
     }
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let containers = report["ContainerHierarchyTexts"].as_array().into_iter().flatten().map(text);
     let leaf_text = match text(&report["LeafNodeText"]) {
         empty if empty.is_empty() => format!("[{leaf}]"),
@@ -114,7 +138,7 @@ fn spec(report: &Value) -> Option<Spec> {
         name: containers.chain([leaf_text]).collect::<Vec<_>>().join(" "),
         state: state.to_owned(),
         seconds: report["RunTime"].as_f64().unwrap_or_default() / 1e9,
-        failure: text(&report["Failure"]["Message"]),
+        failure,
     })
 }
 
@@ -127,18 +151,25 @@ mod tests {
         {"LeafNodeType": "It", "LeafNodeText": "works", "ContainerHierarchyTexts": ["LoadBalancers", "ETP"],
          "State": "failed", "RunTime": 1500000000, "Failure": {"Message": "no answer\nat all"}},
         {"LeafNodeType": "It", "LeafNodeText": "other", "State": "skipped"},
+        {"LeafNodeType": "It", "LeafNodeText": "unfit", "State": "skipped", "Failure": {"Message": "not here"}},
         {"LeafNodeType": "It", "LeafNodeText": "fine", "ContainerHierarchyTexts": null, "State": "passed", "RunTime": 0}
     ]}]"#;
 
     #[test]
     fn a_report_is_read() {
         let specs = parse(REPORT).unwrap();
-        assert_eq!(specs.len(), 2);
+        let states: Vec<&str> = specs.iter().map(|spec| spec.state.as_str()).collect();
+        assert_eq!(states, ["failed", "skipped", "passed"]);
         assert_eq!(specs[0].name, "LoadBalancers ETP works");
         assert_eq!(specs[0].seconds, 1.5);
         let outcome = Outcome { specs, report: String::new() };
         assert!(!outcome.passed());
-        assert!(outcome.to_string().contains("1 of 2 specs passed"));
+        assert!(outcome.to_string().contains("1 of 3 specs passed"));
+        let of = |range: std::ops::Range<usize>| Outcome {
+            specs: outcome.specs[range].to_vec(),
+            report: String::new(),
+        };
+        assert!(of(1..3).passed() && !of(1..2).passed());
     }
 
     #[test]

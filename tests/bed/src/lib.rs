@@ -20,17 +20,21 @@
 //! Everything here is I/O, except where a module says that it is pure.
 
 pub mod addresses;
+pub mod aws;
 mod bed;
+pub mod cloud;
 pub mod controlplane;
 pub mod daemon;
 pub mod e2e;
 mod fib;
 pub mod image;
 pub mod init;
+pub mod lbc;
 pub mod metallb;
 pub mod namespace;
 mod neighbours;
 pub mod node;
+pub mod openstack;
 pub mod pki;
 pub mod process;
 pub mod programs;

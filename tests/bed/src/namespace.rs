@@ -143,7 +143,7 @@ impl Namespace {
             .with_context(|| what)
     }
 
-    /// Sends one UDP datagram and waits for one answer.
+    /// Sends a UDP datagram, again each second as a resolver does, and waits for one answer.
     pub async fn udp_exchange(
         &self,
         target: impl Into<SocketAddr>,
@@ -157,10 +157,19 @@ impl Namespace {
             let any: IpAddr = if target.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
             let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0)).await?;
             socket.connect(target).await?;
-            socket.send(message.as_bytes()).await?;
             let mut answer = vec![0; 65536];
-            let length = socket.recv(&mut answer).await?;
-            Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+            let mut again = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                again.tick().await;
+                // An error is an ICMP message about an earlier datagram.
+                let _unreachable = socket.send(message.as_bytes()).await;
+                tokio::select! {
+                    Ok(length) = socket.recv(&mut answer) => {
+                        return Ok(String::from_utf8_lossy(&answer[..length]).into_owned());
+                    }
+                    () = tokio::time::sleep(again.period()) => {}
+                }
+            }
         })
         .await
         .with_context(|| what)
@@ -232,11 +241,11 @@ async fn http_get(target: SocketAddr, path: &str, source: Option<IpAddr>) -> Res
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    let mut stream: TcpStream = socket.connect(target).await?;
+    let mut stream: TcpStream = socket.connect(target).await.context("connecting")?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(request.as_bytes()).await.context("asking")?;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await?;
+    stream.read_to_end(&mut bytes).await.context("waiting for the answer")?;
     parse_response(&bytes)
 }
 

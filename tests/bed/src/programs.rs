@@ -59,15 +59,17 @@ impl Programs {
         }
     }
 
-    /// The upstream e2e suite, built if it is not yet.
-    pub fn ensure_e2e() -> Result<PathBuf> {
+    /// The upstream e2e suite, `e2e.test`, and `ginkgo`, which runs it, built if they are not yet.
+    pub fn ensure_e2e() -> Result<Programs> {
         let directory = match env::var_os(VARIABLE) {
             Some(directory) => PathBuf::from(directory),
             None => build(&["e2e"])?,
         };
-        let program = directory.join("e2e.test");
-        ensure!(program.is_file(), "there is no {}", program.display());
-        Ok(program)
+        let programs = Programs { directory };
+        for name in ["e2e.test", "ginkgo"] {
+            programs.path(name)?;
+        }
+        Ok(programs)
     }
 
     /// The programs every bed needs, and MetalLB, built if it is not yet.
@@ -75,6 +77,14 @@ impl Programs {
         match env::var_os(VARIABLE) {
             Some(directory) => Programs::open(PathBuf::from(directory)),
             None => Programs::open(build(&["metallb"])?),
+        }
+    }
+
+    /// The programs every bed needs, and aws-load-balancer-controller, built if it is not yet.
+    pub fn ensure_lbc() -> Result<Programs> {
+        match env::var_os(VARIABLE) {
+            Some(directory) => Programs::open(PathBuf::from(directory)),
+            None => Programs::open(build(&["lbc"])?),
         }
     }
 
@@ -107,6 +117,26 @@ pub fn ensure_routers() -> Result<PathBuf> {
         return Ok(folder.clone());
     }
     let folder = run("routers.sh", &[])?;
+    Ok(FOLDER.get_or_init(|| folder).clone())
+}
+
+/// The folder of the AWS emulator, installed if it is not there yet: seconds the first time. It is looked at once per process.
+pub fn ensure_moto() -> Result<PathBuf> {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(folder) = FOLDER.get() {
+        return Ok(folder.clone());
+    }
+    let folder = run("moto.sh", &[])?;
+    Ok(FOLDER.get_or_init(|| folder).clone())
+}
+
+/// The folder of the OpenStack services, installed if they are not there yet: minutes the first time. It is looked at once per process.
+pub fn ensure_openstack() -> Result<PathBuf> {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(folder) = FOLDER.get() {
+        return Ok(folder.clone());
+    }
+    let folder = run("openstack.sh", &[])?;
     Ok(FOLDER.get_or_init(|| folder).clone())
 }
 

@@ -240,6 +240,126 @@ pub fn far_router() -> String {
     script.text
 }
 
+/// Name of the namespace of a cloud: its API and its load balancers.
+pub const CLOUD_NAMESPACE: &str = "cloud";
+const CLOUD_MAC: &str = "02:77:00:00:01:05";
+
+/// A cloud: on the nodes' segment, where its API is and from where its load balancers reach nodes, and among the clients behind the router, where its load balancers are
+/// reached. It forwards nothing itself.
+pub fn cloud() -> String {
+    let mut script = Script::new();
+    script.namespace(CLOUD_NAMESPACE, false);
+    // Whatever comes in by eth0 is its own, answers to clients whose addresses it takes among it; it must not say so to those who ask for neighbours.
+    let _ = writeln!(script.text, "net {CLOUD_NAMESPACE} net/ipv4/conf/all/arp_ignore=1");
+    script.ip(
+        "lan",
+        &format!(
+            "link add {CLOUD_NAMESPACE} type veth peer name eth0 address {CLOUD_MAC} netns {CLOUD_NAMESPACE}
+             link set {CLOUD_NAMESPACE} master br0 up"
+        ),
+    );
+    script.ip(
+        "router",
+        &format!(
+            "link add {CLOUD_NAMESPACE} type veth peer name wan address 02:77:00:00:02:05 netns {CLOUD_NAMESPACE}
+             link set {CLOUD_NAMESPACE} master wan up"
+        ),
+    );
+    script.ip(
+        CLOUD_NAMESPACE,
+        &format!(
+            "link set eth0 up
+             addr add {CLOUD}/16 brd + dev eth0
+             link set wan up
+             addr add {CLOUD_OUTSIDE}/24 brd + dev wan
+             route add default via {ROUTER}
+             route add 10.78.0.0/16 dev eth0
+             route add local default dev lo table {KEPT}
+             rule add iif eth0 lookup {KEPT}"
+        ),
+    );
+    script.text
+}
+
+/// Name of the namespace of an OpenStack: its services and its load balancers.
+pub const OPENSTACK_NAMESPACE: &str = "openstack";
+
+/// An OpenStack: on the nodes' segment as [`cloud`] is, and the next hop to its external network. It forwards: datagrams for load balancers go through its kernel. haproxy may listen at
+/// an address before the namespace has it.
+pub fn openstack() -> String {
+    let mut script = Script::new();
+    let name = OPENSTACK_NAMESPACE;
+    script.namespace(name, true);
+    let _ = writeln!(script.text, "net {name} net/ipv4/ip_nonlocal_bind=1 net/ipv6/ip_nonlocal_bind=1");
+    script.ip(
+        "lan",
+        &format!(
+            "link add {name} type veth peer name eth0 address 02:77:00:00:01:06 netns {name}
+             link set {name} master br0 up"
+        ),
+    );
+    let [first, second, v6] = OPENSTACK_PUBLIC;
+    script.ip(
+        "router",
+        &format!(
+            "link add {name} type veth peer name wan address 02:77:00:00:02:06 netns {name}
+             link set {name} master wan up
+             route add {first} via {OPENSTACK_OUTSIDE}
+             route add {second} via {OPENSTACK_OUTSIDE}
+             route add {v6} via {OPENSTACK_OUTSIDE_V6}"
+        ),
+    );
+    script.ip(
+        name,
+        &format!(
+            "link set eth0 up
+             addr add {OPENSTACK}/16 brd + dev eth0
+             addr add {OPENSTACK_V6}/64 dev eth0 nodad
+             link set wan up
+             addr add {OPENSTACK_OUTSIDE}/24 brd + dev wan
+             addr add {OPENSTACK_OUTSIDE_V6}/64 dev wan nodad
+             route add default via {ROUTER}
+             route add default via {ROUTER_V6}
+             route add 10.78.0.0/16 dev eth0"
+        ),
+    );
+    script.text
+}
+
+/// Routing table and packet mark of connections that keep their clients' addresses on the way through a cloud's load balancer.
+const KEPT: u32 = 165;
+
+/// What makes a node send answers back to the load balancer that a connection came through, whatever the client's address: a cloud's network does this where load
+/// balancers keep those addresses. In the cloud's namespace all that comes from the segment is its own (see [`cloud`]).
+pub fn answers_through_cloud(node: &NodeAddresses) -> String {
+    let name = &node.name;
+    let mut script = Script::new();
+    // A second time it replaces what the first one made.
+    let _ = writeln!(script.text, "ip -n {name} rule del fwmark {KEPT} 2>/dev/null || true");
+    script.ip(
+        name,
+        &format!(
+            "rule add fwmark {KEPT} lookup {KEPT}
+             route replace default via {CLOUD} dev eth0 table {KEPT}"
+        ),
+    );
+    script.nft(
+        name,
+        &format!(
+            "add table ip cloud
+             delete table ip cloud
+             table ip cloud {{
+               chain arriving {{ type filter hook prerouting priority mangle;
+                 iifname \"eth0\" ether saddr {CLOUD_MAC} ct direction original ct mark set {KEPT}
+                 ct direction reply ct mark {KEPT} meta mark set {KEPT}; }}
+               chain leaving {{ type route hook output priority mangle;
+                 ct direction reply ct mark {KEPT} meta mark set {KEPT}; }}
+             }}"
+        ),
+    );
+    script.text
+}
+
 /// The names of the NICs at the ends of a [`cable`].
 pub fn cable_ends(left: &str, right: &str) -> (String, String) {
     (format!("to-{right}"), format!("to-{left}"))
@@ -276,7 +396,9 @@ mod tests {
     #[test]
     fn no_link_is_made_outside_of_a_namespace() {
         let nodes: Vec<NodeAddresses> = (1..=2).map(NodeAddresses::of).collect();
-        let all = [script(&nodes), second_router(), far_router(), cable("router", "node1")].concat();
+        let answers = answers_through_cloud(&nodes[0]);
+        let on_demand = [second_router(), far_router(), cloud(), openstack(), cable("router", "node1")];
+        let all = [answers, script(&nodes), on_demand.concat()].concat();
         for line in all.lines().filter(|line| line.starts_with("ip ")) {
             assert!(line.starts_with("ip -n ") || line.starts_with("ip netns add "), "{line}");
         }

@@ -13,6 +13,16 @@ const INTERVAL: Duration = Duration::from_millis(30);
 pub async fn until<T, E: Display>(
     what: &str,
     timeout: Duration,
+    look: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T> {
+    until_every(INTERVAL, what, timeout, look).await
+}
+
+/// The same, with that much time between two looks: for one that costs what is looked at a good deal.
+pub async fn until_every<T, E: Display>(
+    interval: Duration,
+    what: &str,
+    timeout: Duration,
     mut look: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T> {
     let start = Instant::now();
@@ -28,7 +38,7 @@ pub async fn until<T, E: Display>(
         if start.elapsed() >= timeout {
             bail!("waited {timeout:?} for {what}; last seen: {}", last.unwrap_or_default());
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }
 

@@ -66,7 +66,7 @@ fn attributes(route: &Advertised, asn: u32) -> String {
         let _ = write!(text, "bgp_large_community.add(({a},{b},{c})); ");
     }
     if let Some(bytes) = route.bandwidth {
-        // Subtype 0x04, two octets of AS, a float (draft-ietf-idr-link-bandwidth section 2); AS_TRANS for a long AS. Of the transitive type: BIRD keeps
+        // Subtype 0x04, two octets of AS, a float (RFC 10005 section 2); AS_TRANS for a long AS. Of the transitive type: BIRD keeps
         // the other one from eBGP neighbours.
         let short = u16::try_from(asn).unwrap_or(23456);
         let high = 0x0004_0000 | u32::from(short);

@@ -347,7 +347,7 @@ pub struct Advertised {
     /// Large communities (RFC 8092).
     #[serde(default)]
     pub large: BTreeSet<[u32; 3]>,
-    /// Link bandwidth (draft-ietf-idr-link-bandwidth), bytes per second; whole megabits, which is how FRR counts.
+    /// Link bandwidth (RFC 10005), bytes per second; whole megabits, which is how FRR counts.
     #[serde(default)]
     pub bandwidth: Option<u64>,
 }

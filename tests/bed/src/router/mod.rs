@@ -165,8 +165,6 @@ impl Router {
                 self.namespace.run(&["chmod", "755", &self.path("helper")])?;
                 // What an earlier life heard is no longer so; there may be nothing.
                 let _ = fs::remove_file(self.init().state(&self.file("messages")));
-                // What an earlier life heard is no longer so; there may be nothing.
-                let _ = fs::remove_file(self.init().state(&self.file("messages")));
             }
         }
         for announcement in config.advertise.iter().filter(|_| kind == Kind::Gobgp) {

@@ -20,6 +20,22 @@ struct Traces {
     pids: BTreeSet<i32>,
     /// Network and mount namespaces, such as `net:[4026532281]`.
     namespaces: BTreeSet<String>,
+    /// When this was looked at, in clock ticks since boot. The kernel gives the numbers of namespaces that are gone to new ones: who
+    /// was started later, in another bed, has nothing to do with this one.
+    at: u64,
+}
+
+/// Clock ticks since boot, of which there are 100 in a second on every Linux.
+fn ticks() -> Result<u64> {
+    let uptime = fs::read_to_string("/proc/uptime")?;
+    let seconds: f64 = uptime.split_whitespace().next().context("an empty /proc/uptime")?.parse()?;
+    Ok((seconds * 100.0) as u64)
+}
+
+/// When a process was started; proc_pid_stat(5), field 22.
+fn started(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 fn namespaces_of(pid: i32) -> Vec<String> {
@@ -48,7 +64,7 @@ impl Traces {
         let mut used: BTreeSet<String> = pids.iter().flat_map(|pid| namespaces_of(*pid)).collect();
         used.retain(|namespace| !own_namespaces().contains(namespace));
         ensure!(used.len() > 5, "only {} namespaces in a bed", used.len());
-        Ok(Traces { pids, namespaces: used })
+        Ok(Traces { pids, namespaces: used, at: ticks()? })
     }
 
     /// What of it is there still.
@@ -57,6 +73,9 @@ impl Traces {
         for process in process::all()?.into_values().filter(|p| p.state != 'Z') {
             if self.pids.contains(&process.pid) {
                 left.push(format!("{process:?}"));
+            }
+            if started(process.pid).is_none_or(|started| started > self.at) {
+                continue;
             }
             let used = namespaces_of(process.pid);
             left.extend(

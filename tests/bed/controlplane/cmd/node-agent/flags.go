@@ -27,7 +27,7 @@ func parseFlags(flags *flag.FlagSet, args []string) (*node, error) {
 	cidrs := flags.String("pod-cidrs", "", "prefixes of the node's pods, one per family: 10.244.1.0/24,fd00:10:244:1::/64")
 	flags.StringVar(&node.images, "images", "", "file with the table of images")
 	flags.StringVar(&node.StateDir, "state-dir", "", "folder for volumes, logs and scratch files; it is emptied at the start")
-	flags.StringVar(&node.hostsFile, "hosts-file", "", "file like /etc/hosts with names that pods and the node can look up")
+	flags.StringVar(&node.hostsFile, "hosts-file", "", "file like /etc/hosts with names that pods and the node can look up; read at each look-up, it may come later")
 	flags.StringVar(&node.ServerCert, "server-cert", "", "certificate of the kubelet's server; a self-signed one is made when empty")
 	flags.StringVar(&node.ServerKey, "server-key", "", "key of the certificate")
 	flags.StringVar(&node.ClientCA, "client-ca", "", "certificate authority of those who may use the kubelet's server")

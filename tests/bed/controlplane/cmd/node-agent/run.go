@@ -109,27 +109,14 @@ func loopbackUp() error {
 
 func serveDNS(node *node, config *rest.Config) error {
 	hosts := map[string][]netip.Addr{"localhost": {netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}}
-	if node.hostsFile != "" {
-		text, err := os.ReadFile(node.hostsFile)
-		if err != nil {
-			return fmt.Errorf("--hosts-file: %w", err)
-		}
-		named, err := clusterdns.ParseHosts(string(text))
-		if err != nil {
-			return fmt.Errorf("--hosts-file: %w", err)
-		}
-		for name, addresses := range named {
-			hosts[name] = addresses
-		}
-	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
-	if err := (&clusterdns.Server{Client: client, Hosts: hosts}).Serve(netip.AddrPortFrom(clusterResolver, 53)); err != nil {
+	if err := (&clusterdns.Server{Client: client, Hosts: hosts, HostsFile: node.hostsFile}).Serve(netip.AddrPortFrom(clusterResolver, 53)); err != nil {
 		return err
 	}
-	if err := (&clusterdns.Server{Hosts: hosts}).Serve(netip.AddrPortFrom(nodeResolver, 53)); err != nil {
+	if err := (&clusterdns.Server{Hosts: hosts, HostsFile: node.hostsFile}).Serve(netip.AddrPortFrom(nodeResolver, 53)); err != nil {
 		return err
 	}
 	node.ClusterDNS = []netip.Addr{clusterResolver}

@@ -2,10 +2,10 @@
 // demand: a node asks for the few names that its pods use and watches nothing.
 //
 // Records: A and AAAA of NAME.NAMESPACE.svc.DOMAIN for Services with an address; of headless Services, the addresses of
-// their ready endpoints; CNAME of ExternalName Services; and names given by hand. Everything else does not exist: the bed
-// has no other DNS.
+// their ready endpoints; CNAME of ExternalName Services; names given by hand; and those of a file, which may come and
+// change at any time. Everything else does not exist: the bed has no other DNS.
 //
-// I/O: UDP and TCP sockets, the Kubernetes API. parse and answer are pure.
+// I/O: UDP and TCP sockets, the Kubernetes API, the file. parse and answer are pure.
 package clusterdns
 
 import (
@@ -36,11 +36,13 @@ const (
 	patience = 3 * time.Second
 )
 
-// Server answers for Services if it has a client, and for the names of Hosts always.
+// Server answers for Services if it has a client, and for the names of Hosts and HostsFile always.
 type Server struct {
 	Client kubernetes.Interface
 	// Hosts maps lower-case names without the final dot to addresses.
 	Hosts map[string][]netip.Addr
+	// HostsFile has the form of /etc/hosts. It is read at each look-up: its writer tells nobody. Empty: there is none.
+	HostsFile string
 
 	mu    sync.Mutex
 	cache map[string]cached
@@ -180,6 +182,15 @@ func answer(header dnsmessage.Header, question dnsmessage.Question, found record
 func (s *Server) lookUp(name string) (records, error) {
 	if addresses, ok := s.Hosts[name]; ok {
 		return records{exists: true, addresses: addresses}, nil
+	}
+	if s.HostsFile != "" {
+		hosts, err := readHosts(s.HostsFile)
+		if err != nil {
+			return records{}, err
+		}
+		if addresses, ok := hosts[name]; ok {
+			return records{exists: true, addresses: addresses}, nil
+		}
 	}
 	service, namespace, ok := parse(name)
 	if !ok || s.Client == nil {

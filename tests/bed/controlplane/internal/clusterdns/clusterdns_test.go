@@ -2,6 +2,8 @@ package clusterdns
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -73,5 +75,27 @@ func TestParseHosts(t *testing.T) {
 		if hosts, err := ParseHosts(bad); err == nil {
 			t.Errorf("%q gave %v", bad, hosts)
 		}
+	}
+}
+
+func TestNamesOfAFileAreThoseItHoldsNow(t *testing.T) {
+	server := Server{HostsFile: filepath.Join(t.TempDir(), "names")}
+	if found, err := server.lookUp("web.example"); err != nil || found.exists {
+		t.Errorf("before there is a file: got %v, %v", found, err)
+	}
+	for _, address := range []string{"192.0.2.1", "192.0.2.2"} {
+		if err := os.WriteFile(server.HostsFile, []byte(address+" web.example\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		found, err := server.lookUp("web.example")
+		if err != nil || len(found.addresses) != 1 || found.addresses[0] != netip.MustParseAddr(address) {
+			t.Errorf("got %v, %v", found, err)
+		}
+	}
+	if err := os.WriteFile(server.HostsFile, []byte("web.example\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := server.lookUp("web.example"); err == nil {
+		t.Errorf("a file that cannot be read gave %v", found)
 	}
 }

@@ -1,8 +1,11 @@
 package clusterdns
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"strings"
 )
 
@@ -23,6 +26,22 @@ func ParseHosts(text string) (map[string][]netip.Addr, error) {
 			name = strings.ToLower(name)
 			hosts[name] = append(hosts[name], address)
 		}
+	}
+	return hosts, nil
+}
+
+// readHosts reads a file of that form; one that does not exist holds no names.
+func readHosts(path string) (map[string][]netip.Addr, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := ParseHosts(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return hosts, nil
 }
