@@ -93,7 +93,14 @@ fn lint_finds_nothing() -> Result<()> {
 
 #[test]
 fn defaults_are_what_kustomize_makes() -> Result<()> {
-    let mut rendered = render("kube-system", &[])?;
+    same_as("metal", &[])?;
+    same_as("aws-eks", &["--set=provider=aws"])?;
+    same_as("openstack", &["--set=provider=openstack"])?;
+    same_as("aws-self-managed", &["--set=provider=aws,aws.controlPlaneNodes=true"])
+}
+
+fn same_as(overlay: &str, values: &[&str]) -> Result<()> {
+    let mut rendered = render("kube-system", values)?;
     for (id, object) in &mut rendered {
         if !matches!(id.0.as_str(), "CustomResourceDefinition" | "Namespace") {
             continue;
@@ -109,7 +116,7 @@ fn defaults_are_what_kustomize_makes() -> Result<()> {
             object["metadata"].as_object_mut().context("metadata")?.remove("annotations");
         }
     }
-    let overlay = support::top().join("deploy/kustomize/metal");
+    let overlay = support::top().join("deploy/kustomize").join(overlay);
     let kubectl = causeway_bed::programs::Programs::ensure()?.path("kubectl")?;
     let made = Command::new(kubectl).arg("kustomize").arg(overlay).stdin(Stdio::null()).output()?;
     let kustomized = objects(&good(made)?)?;
@@ -199,6 +206,59 @@ fn values_reach_what_they_are_about() -> Result<()> {
 }
 
 #[test]
+fn values_for_aws_reach_what_they_are_about() -> Result<()> {
+    let all = render(
+        "lb",
+        &[
+            "--set=provider=aws,aws.clusterName=prod,aws.region=eu-west-1,aws.vpcId=vpc-01ab,aws.ingressControllers={ingress.k8s.aws/alb}",
+            "--set=aws.options.default-target-type=ip,aws.options.alb-single-subnet=true,aws.ingressClass.name=web,aws.ingressClass.default=true",
+            "--set=controller.serviceAccountAnnotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::1:role/lb",
+            "--set=controller.env[0].name=AWS_ENDPOINT_URL,controller.env[0].value=http://aws.example",
+            "--set=monitoring.serviceMonitor.enabled=true,nodeControllers=true",
+        ],
+    )?;
+    let controller = get(&all, "Deployment", "lb", "causeway")?;
+    get(&all, "ClusterRoleBinding", "", "causeway-nodes")?;
+    for flag in [
+        "--cloud-provider=aws",
+        "--controllers=*",
+        "--cluster-name=prod",
+        "--aws-region=eu-west-1",
+        "--aws-vpc-id=vpc-01ab",
+        "--aws-option=default-target-type=ip",
+        "--aws-option=alb-single-subnet=true",
+        "--ingress-controller=ingress.k8s.aws/alb",
+        "--leader-elect-resource-namespace=lb",
+    ] {
+        ensure!(arguments(controller).contains(&flag), "{flag} is not in {:?}", arguments(controller));
+    }
+    ensure!(!arguments(controller).iter().any(|a| a.contains("membership")), "{:?}", arguments(controller));
+    let environment = controller["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
+    ensure!(environment.contains("AWS_ENDPOINT_URL") && environment.contains("NODE_NAME"), "{environment}");
+    let output = Command::new(env!("CARGO_BIN_EXE_causeway"))
+        .args(arguments(controller))
+        .arg("--kubeconfig=/nonexistent")
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(said.contains("kubeconfig /nonexistent"), "{:?}: {said}", arguments(controller));
+    let account = get(&all, "ServiceAccount", "lb", "causeway")?;
+    ensure!(
+        account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == "arn:aws:iam::1:role/lb",
+        "{account}"
+    );
+    let class = get(&all, "IngressClass", "", "web")?;
+    ensure!(
+        class["metadata"]["annotations"]["ingressclass.kubernetes.io/is-default-class"] == "true",
+        "{class}"
+    );
+    get(&all, "Role", "lb", "causeway")?;
+    get(&all, "CustomResourceDefinition", "", "targetgroupbindings.elbv2.k8s.aws")?;
+    get(&all, "ServiceMonitor", "lb", "causeway-controller")?;
+    ensure!(all.keys().all(|id| !id.2.contains("speaker")), "{:?}", all.keys());
+    Ok(())
+}
+
+#[test]
 fn values_that_mean_nothing_are_refused() -> Result<()> {
     for (value, says) in [
         ("controler.replicas=3", "controler"),
@@ -207,6 +267,8 @@ fn values_that_mean_nothing_are_refused() -> Result<()> {
         ("config.namespace=A_B", "namespace"),
         ("controller.args={dry-run}", "args"),
         ("loadBalancerClasses={a/b/c}", "loadBalancerClasses"),
+        ("provider=azure", "provider"),
+        ("aws.vpcId=prod", "vpcId"),
         ("monitoring.serviceMonitor.interval=often", "interval"),
     ] {
         let output = helm(None, &["template", "causeway", &chart(), "--set", value])?;

@@ -523,7 +523,7 @@ async fn a_node_whose_kube_proxy_fails_hands_over_and_nothing_moves_back() {
             .await?;
             let stays = lab.announcer(address, Some(node)).await?;
             ensure!(stays == next, "it went on from node{next} to node{stays}");
-            traffic.end_whole(&format!("kube-proxy {how}")).await?;
+            traffic.end_whole(&format!("kube-proxy {how}"), 1).await?;
             let lines = watched.lines();
             let senders: BTreeSet<usize> = lines.iter().filter_map(|line| support::sender(line)).collect();
             ensure!(senders.is_subset(&[node, next].into()), "{senders:?} claimed it");
@@ -567,7 +567,7 @@ async fn a_drained_node_hands_over_without_a_lost_request_and_one_that_is_only_c
         lab.bed.kubectl(&["uncordon", &name])?;
         let next = outcome?;
         for (traffic, policy) in traffic.into_iter().zip(["Cluster", "Local"]) {
-            traffic.end_whole(&format!("drain with the policy {policy}")).await?;
+            traffic.end_whole(&format!("drain with the policy {policy}"), 1).await?;
         }
         lab.kubectl(&["rollout", "status", "deployment/hello", "--timeout=90s"])?;
         support::wait_deployed(lab.bed)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use causeway_bed::{Bed, metallb, wait};
 use serde_json::Value;
-use support::traffic::Traffic;
+use support::traffic::{Request, Traffic};
 use support::{PODS, SOON};
 
 /// Where the application is.
@@ -136,8 +136,13 @@ async fn start() -> Result<Bed> {
 
 /// Causeway beside it, as the page on migration has it.
 fn deploy_beside(bed: &Bed) -> Result<()> {
-    let conversion = r#"[{"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}]"#;
-    bed.kubectl(&["patch", "crd", "bgppeers.metallb.io", "--type=json", "-p", conversion])?;
+    let conversion =
+        || bed.kubectl(&["get", "crd", "bgppeers.metallb.io", "-o", "jsonpath={.spec.conversion}"]);
+    let before = conversion()?;
+    ensure!(before.contains("\"strategy\":\"Webhook\""), "MetalLB's definition: {before}");
+    let definitions = support::top().join("deploy/crds/metallb.io.yaml").display().to_string();
+    bed.kubectl(&["apply", "-f", &definitions])?;
+    ensure!(conversion()? == r#"{"strategy":"None"}"#, "{}", conversion()?);
     let overlay = support::top().join("deploy/kustomize/coexist").display().to_string();
     let arguments =
         ["apply", "--server-side", "--field-manager=causeway-install", "--force-conflicts", "-k", &overlay];
@@ -200,16 +205,17 @@ async fn walk(bed: &Bed) -> Result<()> {
     let gone = speakers_gone(bed).await?;
     let ours = announced_by(bed, "Node").await?;
     let (steady, fresh) = (steady.end().await?, fresh.end().await?);
-    let lost = steady.iter().filter(|(_, answered)| !answered).count();
-    let back =
-        fresh.iter().find(|(at, answered)| *answered && *at >= gone).context("no answer after MetalLB")?.0;
+    let back = fresh
+        .iter()
+        .find(|request| request.lost.is_none() && request.end >= gone)
+        .context("no answer after MetalLB")?
+        .end;
     let silence = longest_silence(&fresh);
     println!(
-        "migration: {lost} of {} requests lost; {:?} after MetalLB's last speaker was not ready ours answered; without any answer to ARP: {silence:?}",
-        steady.len(),
+        "migration: {:?} after MetalLB's last speaker was not ready ours answered; without any answer to ARP: {silence:?}",
         back - gone
     );
-    ensure!(lost == 0, "{lost} of {} requests were lost", steady.len());
+    support::traffic::whole("migration", &steady, 0)?;
     ensure!(back - gone < TAKE_OVER, "ours answered {:?} after MetalLB's last speaker", back - gone);
     ensure!(ours == by_metallb, "announced from other nodes: {by_metallb:?}, now {ours:?}");
     let now = addresses(bed)?;
@@ -257,7 +263,7 @@ async fn back_again(bed: &Bed) -> Result<()> {
     bed.kubectl(&["-n", "kube-system", "delete", "deployment/causeway", "daemonset/causeway-speaker"])?;
     // MetalLB's speaker is ready before it has announced anything, and how long before is not ours to say.
     let steady = steady.end().await?;
-    let lost = steady.iter().filter(|(_, answered)| !answered).count();
+    let lost = steady.iter().filter(|request| request.lost.is_some()).count();
     let silence = longest_silence(&steady);
     println!("the way back: {lost} of {} requests lost, at most {silence:?} without an answer", steady.len());
     ensure!(silence < WAY_BACK, "no answer for {silence:?} on the way back");
@@ -270,8 +276,9 @@ async fn back_again(bed: &Bed) -> Result<()> {
 }
 
 /// The longest time between two answers.
-fn longest_silence(seen: &[(Instant, bool)]) -> Duration {
-    let answers: Vec<Instant> = seen.iter().filter(|(_, answered)| *answered).map(|(at, _)| *at).collect();
+fn longest_silence(seen: &[Request]) -> Duration {
+    let answers: Vec<Instant> =
+        seen.iter().filter(|request| request.lost.is_none()).map(|request| request.end).collect();
     answers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 

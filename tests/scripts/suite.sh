@@ -3,7 +3,8 @@
 #
 #   suite.sh start                           forget earlier scores
 #   suite.sh run NAME SECONDS COMMAND...     run it; counts the `test result:` lines that cargo prints, or the last `N passed, M failed`
-#   suite.sh total                           the table of suites, then `N passed, M failed` alone on a line; fails if anything failed
+#   suite.sh total NAME...                   the table of suites, then `N passed, M failed` alone on a line; fails if anything failed. One of these that
+#                                            was not run counts as failed
 #
 # A command that ends badly without a failed test, for want of a tool, by a crash or out of time, counts as one failure: nothing that
 # was not seen to pass passes.
@@ -50,16 +51,22 @@ run)
     [ "$failed" -eq 0 ]
     ;;
 total)
-    found=$(ls "$scores"/*.score 2>/dev/null) || { echo "no suite was run"; exit 1; }
+    [ $# -gt 0 ] || { echo "suite.sh total: name the suites that have to be there" >&2; exit 2; }
+    found=$(ls "$scores"/*.score 2>/dev/null)
+    missing=
+    for name in "$@"; do
+        [ -s "$scores/$name.score" ] || missing="$missing$name 0 1 0 was not run
+"
+    done
     echo
     # shellcheck disable=SC2086 # one word per file
-    cat $found | awk '
+    { [ -z "$found" ] || cat $found; printf '%s' "$missing"; } | awk '
         { remark = ""; for (i = 5; i <= NF; i++) remark = remark " " $i
-          printf "  %-14s %5d passed %4d failed %6d s %s\n", $1, $2, $3, $4, remark; p += $2; f += $3 }
+          printf "  %-22s %5d passed %4d failed %6d s %s\n", $1, $2, $3, $4, remark; p += $2; f += $3 }
         END { printf "%d passed, %d failed\n", p, f; exit f > 0 }'
     ;;
 *)
-    echo "usage: suite.sh start | run NAME SECONDS COMMAND... | total" >&2
+    echo "usage: suite.sh start | run NAME SECONDS COMMAND... | total NAME..." >&2
     exit 2
     ;;
 esac

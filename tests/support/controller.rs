@@ -16,10 +16,17 @@ pub struct Controller {
 impl Controller {
     /// Starts it for bare metal, with these arguments more.
     pub fn start(arguments: &[&str]) -> Result<Controller> {
+        let all: Vec<&str> = ["--cloud-provider=metal"].iter().chain(arguments).copied().collect();
+        Controller::start_with(&all, &[])
+    }
+
+    /// Starts it with these arguments and variables.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Controller> {
         let log = tempfile::NamedTempFile::new()?;
         let child = Command::new(env!("CARGO_BIN_EXE_causeway"))
-            .args(["controller", "--cloud-provider=metal", "--bind-address=127.0.0.1", "--admin-port=0"])
+            .args(["controller", "--bind-address=127.0.0.1", "--admin-port=0"])
             .args(arguments)
+            .envs(environment.iter().copied())
             .env_remove("KUBECONFIG")
             .stdin(Stdio::null())
             .stdout(log.reopen()?)
@@ -55,6 +62,13 @@ impl Controller {
 }
 
 impl Controller {
+    /// Ends it as a Deployment would.
+    pub async fn stop(mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "kill");
+        self.ends().await.map(drop)
+    }
+
     /// Fails if it has ended.
     pub fn runs(&mut self) -> Result<()> {
         ensure!(self.child.try_wait()?.is_none(), "it gave up: {}", self.log());

@@ -26,14 +26,15 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// Longest wait for Pods to be ready.
 pub const PODS: Duration = Duration::from_secs(90);
 
-/// The sample application, and two Services in front of it. Its Pods answer on for a moment when they are to end, as those do that want no request lost.
+/// The sample application, and two Services in front of it. Its Pods answer on for ten seconds when they are to end, as those do that want no
+/// request lost: by then each kube-proxy has heard of it, on a busy machine too.
 const APPLICATION: &str = r"
 {apiVersion: apps/v1, kind: Deployment, metadata: {name: hello, namespace: NAMESPACE}, spec: {
   replicas: 3, selector: {matchLabels: {app: hello}}, template: {metadata: {labels: {app: hello}}, spec: {
-    terminationGracePeriodSeconds: 5,
+    terminationGracePeriodSeconds: 15,
     topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule,
       labelSelector: {matchLabels: {app: hello}}}],
-    containers: [{name: web, image: 'agnhost:2.53', args: [netexec, --http-port=8080, --delay-shutdown=3],
+    containers: [{name: web, image: 'agnhost:2.53', args: [netexec, --http-port=8080, --delay-shutdown=10],
       readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}}]}}}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: cluster, namespace: NAMESPACE}, spec: {
