@@ -105,6 +105,17 @@ impl Monitor {
         first
     }
 
+    /// Whether the route to an address was taken away after `since`.
+    fn withdrawn(&self, since: Instant, address: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().any(|(at, line)| {
+            *at >= since
+                && line
+                    .strip_prefix("Deleted ")
+                    .is_some_and(|route| route.split_whitespace().next() == Some(address))
+        })
+    }
+
     /// When a route was last said anew after `since` without this next hop.
     fn rid_of(&self, since: Instant, address: &str, next_hop: IpAddr) -> Option<Instant> {
         let hop = format!("via {next_hop} ");
@@ -247,11 +258,22 @@ async fn route(lab: &Lab, report: &mut Report) -> Result<()> {
         lab.services.create(&PostParams::default(), &service(&name)?).await?;
         let (addresses, _) = lab.addresses(&name, 1).await?;
         let at = wait::until("the route", PATIENCE, async || {
-            lab.monitor.routed(begin).get(&addresses[0]).copied().context("not yet")
+            let routed = lab.monitor.routed(begin);
+            routed
+                .get(&addresses[0])
+                .copied()
+                .with_context(|| format!("{} is not among {routed:?}", addresses[0]))
         })
         .await?;
         took.push((at - begin).as_secs_f64());
+        let end = Instant::now();
         lab.services.delete(&name, &DeleteParams::default()).await?;
+        // Else the next one may get its address before the route is withdrawn, and there is nothing new to be seen.
+        wait::until("the route to be withdrawn", PATIENCE, async || {
+            ensure!(lab.monitor.withdrawn(end, &addresses[0]), "{} is still routed", addresses[0]);
+            Ok(())
+        })
+        .await?;
     }
     took.sort_by(f64::total_cmp);
     let (p50, p95) = (percentile(&took, 0.5), percentile(&took, 0.95));
@@ -317,7 +339,7 @@ async fn hold(lab: &Lab, report: &mut Report) -> Result<()> {
         let asked = Instant::now();
         let dropped = wait::until("the session to be given up", PATIENCE, async || {
             let state = lab.debug_state(1).await?;
-            ensure!(state["bgp"]["peers"][0]["state"] != "Established", "it stands");
+            ensure!(state["bgp"]["peers"][0]["state"] != "established", "it stands");
             Ok(Instant::now())
         })
         .await?;

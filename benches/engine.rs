@@ -4,17 +4,20 @@
 //! Prints one row per number with its goal, and what Kubernetes' own service controller needs where that was measured on the same kind of
 //! machine. Fails if a goal is missed.
 
+#[path = "support/controller.rs"]
+mod controller;
 #[path = "support/report.rs"]
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use causeway_bed::{Bed, wait};
+use controller::{Controller, PATIENCE, Process, http};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
@@ -26,41 +29,11 @@ use serde_json::{Value, json};
 const LATENCY: &str = "50";
 /// How long idleness is measured: the period of the sweep for orphans, the rarest thing that costs something.
 const IDLE: Duration = Duration::from_secs(300);
-/// Longest wait for anything at the small size; generous, for the goals judge.
-const PATIENCE: Duration = Duration::from_secs(180);
-
-/// A process that ends with this value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// The model cloud, over HTTP.
 struct Cloud {
     _process: Process,
     url: String,
-}
-
-/// Sends a request without a body; the answer's body, if its status says success.
-async fn http(method: &str, url: String) -> Result<String> {
-    use http_body_util::BodyExt;
-    let client =
-        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
-    let request = http::Request::builder()
-        .method(method)
-        .uri(&url)
-        .body(http_body_util::Empty::<hyper::body::Bytes>::new())?;
-    let response = client.request(request).await.with_context(|| url.clone())?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    let text = String::from_utf8_lossy(&body).into_owned();
-    ensure!(status.is_success(), "{method} {url}: {status}: {text}");
-    Ok(text)
 }
 
 impl Cloud {
@@ -92,100 +65,13 @@ impl Cloud {
     }
 }
 
-/// The controller under test, as a process of this machine.
-struct Controller {
-    process: Process,
-    port: u16,
-}
-
-impl Controller {
-    fn start(bed: &Bed, cloud: &Path) -> Result<Controller> {
-        // Free a moment ago; nobody else on this machine takes ports meanwhile.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let log = std::fs::File::create(cloud.with_file_name("controller.log"))?;
-        let child = Command::new(env!("CARGO_BIN_EXE_causeway"))
-            .args(["controller", "--cloud-provider=model", "--own-classless", "--insecure-metrics"])
-            .arg("--bind-address=127.0.0.1")
-            .arg(format!("--admin-port={port}"))
-            .arg(format!("--cloud-config={}", cloud.display()))
-            .arg(format!("--kubeconfig={}", bed.kubeconfig().display()))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(Controller { process: Process(child), port })
-    }
-
-    /// Samples of a metric, without the prefix: label text to value.
-    async fn metric(&self, name: &str) -> Result<BTreeMap<String, f64>> {
-        let text = http("GET", format!("http://127.0.0.1:{}/metrics", self.port)).await?;
-        let mut samples = BTreeMap::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((key, value)) = line.rsplit_once(' ') else { continue };
-            let (found, labels) = key.split_once('{').unwrap_or((key, ""));
-            if found == name {
-                samples.insert(labels.trim_end_matches('}').to_owned(), value.parse()?);
-            }
-        }
-        Ok(samples)
-    }
-
-    async fn gauge(&self, name: &str) -> Result<f64> {
-        Ok(self.metric(name).await?.values().sum())
-    }
-
-    /// Writes to the API server, Leases apart: those are the only objects that are replaced.
-    async fn writes(&self) -> Result<f64> {
-        let all = self.metric("causeway_kube_requests_total").await?;
-        let is_write = |labels: &str| {
-            ["create", "patch", "delete", "deletecollection"]
-                .iter()
-                .any(|verb| labels.contains(&format!("verb=\"{verb}\"")))
-        };
-        Ok(all.iter().filter(|(labels, _)| is_write(labels)).map(|(_, n)| n).sum())
-    }
-
-    /// Waits until it leads, has nothing to do and has `count` load balancers.
-    async fn settled(&self, count: usize) -> Result<()> {
-        wait::until("the controller to have done everything", PATIENCE * 3, async || {
-            let leads = self.gauge("causeway_leader").await?;
-            let queued =
-                self.gauge("causeway_queue_depth").await? + self.gauge("causeway_syncs_running").await?;
-            let served = self.gauge("causeway_load_balancers").await?;
-            ensure!(
-                leads == 1.0 && queued == 0.0 && served == count as f64,
-                "leads {leads}, to do {queued}, served {served}"
-            );
-            Ok(())
-        })
-        .await
-    }
-
-    async fn stop(mut self) -> Result<()> {
-        let pid = self.process.0.id().to_string();
-        ensure!(Command::new("kill").args(["-TERM", &pid]).status()?.success(), "kill");
-        wait::until("the controller to end", PATIENCE, async || {
-            self.process.0.try_wait()?.context("it runs")
-        })
-        .await?;
-        Ok(())
-    }
-
-    fn status(&self, field: &str) -> Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
-        let line = text.lines().find_map(|l| l.strip_prefix(field)).with_context(|| field.to_owned())?;
-        line.trim_start_matches(':').split_whitespace().next().context("a value")?.parse().context("a number")
-    }
-
-    /// CPU time used so far.
-    fn cpu(&self) -> Result<Duration> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
-        let after = text.rsplit_once(')').context("stat")?.1;
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        // USER_HZ is 100 on every architecture that we build for.
-        Ok(Duration::from_millis(ticks * 10))
-    }
+fn start(bed: &Bed, cloud: &Path) -> Result<Controller> {
+    let arguments = [
+        "--cloud-provider=model".to_owned(),
+        "--own-classless".to_owned(),
+        format!("--cloud-config={}", cloud.display()),
+    ];
+    Controller::start(bed, &arguments, &[], &cloud.with_file_name("controller.log"))
 }
 
 fn service(name: &str, kind: &str) -> Result<Service> {
@@ -306,7 +192,7 @@ async fn small(report: &mut Report) -> Result<()> {
         begin.elapsed().as_secs_f64()
     );
     let begin = Instant::now();
-    let mut controller = Controller::start(&bed, &config)?;
+    let mut controller = start(&bed, &config)?;
     all_served(&services, 500).await?;
     report.seconds(
         "create-500",
@@ -320,7 +206,7 @@ async fn small(report: &mut Report) -> Result<()> {
     controller.stop().await?;
     let events = event_count(&bed).await?;
     cloud.reset().await?;
-    controller = Controller::start(&bed, &config)?;
+    controller = start(&bed, &config)?;
     controller.settled(500).await?;
     let mutations = cloud.counts().await?["mutations"].as_u64().unwrap_or(0);
     let writes = controller.writes().await?;
@@ -339,7 +225,7 @@ async fn small(report: &mut Report) -> Result<()> {
     );
 
     controller.stop().await?;
-    controller = Controller::start(&bed, &config)?;
+    controller = start(&bed, &config)?;
     // The number is about a Service that comes two seconds after the start.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let begin = Instant::now();
@@ -433,7 +319,7 @@ async fn scale(report: &mut Report) -> Result<()> {
     let services: Api<Service> = Api::default_namespaced(client.clone());
     create(&services, "plain", "ClusterIP", 8000).await?;
     create(&services, "web", "LoadBalancer", 2000).await?;
-    let controller = Controller::start(&bed, &config)?;
+    let controller = start(&bed, &config)?;
     controller.settled(2000).await?;
     let megabytes = controller.status("VmRSS")? as f64 / 1024.0;
     let megabytes = megabytes * 1.048_576;

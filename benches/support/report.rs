@@ -1,5 +1,7 @@
 //! The rows of a bench suite: printed as a table as they come, written as JSON at the end.
 
+#![allow(dead_code, reason = "shared by several benches, each of which uses a part")]
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -52,6 +54,11 @@ impl Report {
             Row { id, what, values: vec![("", seconds)], unit: "s", goal: format!("<= {goal}"), pass },
             peer,
         );
+    }
+
+    /// Whether there is a row of that id.
+    pub fn has(&self, id: &str) -> bool {
+        self.rows.iter().any(|row| row.id == id)
     }
 
     fn missed(&self) -> usize {
