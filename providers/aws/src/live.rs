@@ -55,7 +55,7 @@ const AUDITED: usize = 10;
 /// How often it is seen whether it is time for that.
 pub const AUDIT_PERIOD: Duration = Duration::from_secs(15);
 /// Some twelve calls each time: subnets, certificates, target groups and instances come and go by other hands.
-const REFRESH: Refresh = Refresh {
+pub const REFRESH: Refresh = Refresh {
     calm: Duration::from_secs(300),
     troubled: Duration::from_secs(60),
     soonest: Duration::from_secs(10),
@@ -108,6 +108,8 @@ pub struct Live<A> {
 struct Audit {
     credit: f64,
     after: String,
+    /// Owners of what a list showed and nobody knew.
+    strangers: BTreeSet<String>,
 }
 
 impl<A> std::fmt::Debug for Live<A> {
@@ -303,7 +305,9 @@ impl<A: Api> Cloud for Live<A> {
         // The first one everything waits for; later ones wait for everything.
         let priority = if self.known().complete { Priority::Audit } else { Priority::Create };
         let mut aws = self.answers(priority).await.map_err(|e| failed(&e))?;
+        let begun = self.known().clock;
         let list = self.listing(priority).await.map_err(|e| failed(&e))?;
+        self.find_strangers(&list, &aws, begun);
         // The shared security group is known as such: stacks refer to it in the same words before and after a restart.
         if let Some(groups) = &mut aws.describe_security_groups {
             let shared = |tags: &[crate::inventory::Tag]| {
@@ -401,11 +405,45 @@ impl<A: Api> Cloud for Live<A> {
                 }
             }
         }
+        drop(known);
+        let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        let strangers = std::mem::take(&mut audit.strangers);
+        moved.extend(strangers.iter().filter_map(|owner| LbKey::of_owner_tag(owner)));
         Ok(moved)
     }
 }
 
 impl<A: Api> Live<A> {
+    /// Stacks that have more than is known: a process of ours that died made it right before, when no list showed it yet. `begun`: the clock before the list.
+    fn find_strangers(&self, list: &List, aws: &Answers, begun: u64) {
+        let lbs = list.load_balancers.iter().map(|lb| lb.arn.as_str());
+        let there: BTreeSet<&str> = lbs.chain(list.target_groups.iter().map(|g| g.arn.as_str())).collect();
+        let groups = aws.describe_security_groups.iter().flat_map(|all| &all.security_groups);
+        let groups: BTreeSet<&str> = groups.map(|group| group.group_id.as_str()).collect();
+        let mut known = self.known();
+        let mut strangers = BTreeSet::new();
+        for Tagged { arn, tags } in &list.tagged {
+            let Some((owner, entry)) = tags.get(TAG_OWNER).and_then(|o| Some((o, known.entry(o)?))) else {
+                continue;
+            };
+            let tree = &entry.tree;
+            // The tagging API shows for a while what is gone.
+            let (exists, is_known) = match security_group_id(arn) {
+                Some(id) => (groups.contains(id.as_str()), tree.security_groups.iter().any(|g| g.id == id)),
+                None => (
+                    there.contains(arn.as_str()),
+                    tree.load_balancers.iter().any(|lb| lb.arn == *arn)
+                        || tree.target_groups.iter().any(|g| g.arn == *arn),
+                ),
+            };
+            if exists && !is_known && !entry.doubtful && entry.touched <= begun {
+                strangers.insert(owner.clone());
+            }
+        }
+        strangers.iter().for_each(|owner| known.doubt(owner));
+        self.audit.lock().unwrap_or_else(PoisonError::into_inner).strangers.extend(strangers);
+    }
+
     /// The stacks whose turn it is, and those where a former load balancer may go now.
     fn due(&self) -> (Vec<String>, Vec<LbKey>) {
         let known = self.known();

@@ -151,11 +151,15 @@ impl<'a> Draft<'a> {
         self.want.load_balancers.keys().next().map_or("", String::as_str)
     }
 
+    /// The hash says that all is applied, and nothing says otherwise: a process that died right after it marked the stack dirty leaves things behind that a
+    /// list shows while it still shows the hash from before.
     fn clean(&self) -> bool {
         let first = self.chosen.load_balancers.get(self.first());
         first.is_some_and(|lb| marks::applied(&lb.spec.tags) == self.want.applied())
             && self.chosen.load_balancers.len() == self.want.load_balancers.len()
             && self.chosen.target_groups.len() == self.want.target_groups.len()
+            && self.chosen.stale_groups.is_empty()
+            && self.stale_security_groups().next().is_none()
     }
 
     /// All tags that a resource shall have.

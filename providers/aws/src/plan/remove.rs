@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use causeway_api::{Mark, Verb};
 
 use super::{Draft, Op};
-use crate::cloud::records::LoadBalancer;
+use crate::cloud::records::{LoadBalancer, SecurityGroup};
 use crate::plan::marks::resource_id;
-use crate::stack::{AwsStack, ResourceType, Token};
+use crate::stack::{ResourceType, Token};
 
 impl Draft<'_> {
     fn delete(&mut self, kind: ResourceType, at: &str, id: &str, summary: String) {
@@ -64,6 +64,17 @@ impl Draft<'_> {
         }
     }
 
+    /// Security groups that are not asked for, and that no former load balancer holds.
+    pub(super) fn stale_security_groups(&self) -> impl Iterator<Item = &SecurityGroup> {
+        let held: BTreeSet<&Token> =
+            self.chosen.former.iter().flat_map(|lb| &lb.spec.security_groups).collect();
+        let wanted = |id: Option<&str>| id.is_some_and(|id| self.want.security_groups.contains_key(id));
+        self.have.security_groups.iter().filter(move |g| {
+            !wanted(resource_id(&g.spec.tags, ResourceType::SecurityGroup))
+                && !held.contains(&Token::literal(g.id.as_str()))
+        })
+    }
+
     /// Target groups and security groups that nothing uses any more.
     pub(super) fn stale(&mut self) {
         let groups: Vec<(String, String)> = self
@@ -76,20 +87,8 @@ impl Draft<'_> {
         for (arn, name) in groups {
             self.delete(ResourceType::TargetGroup, &arn, &name, format!("delete target group {name}"));
         }
-        let held: BTreeSet<&Token> =
-            self.chosen.former.iter().flat_map(|lb| &lb.spec.security_groups).collect();
-        let wanted =
-            |want: &AwsStack, id: Option<&str>| id.is_some_and(|id| want.security_groups.contains_key(id));
-        let groups: Vec<(String, String)> = self
-            .have
-            .security_groups
-            .iter()
-            .filter(|g| {
-                !wanted(self.want, resource_id(&g.spec.tags, ResourceType::SecurityGroup))
-                    && !held.contains(&Token::literal(g.id.as_str()))
-            })
-            .map(|g| (g.id.clone(), g.spec.group_name.clone()))
-            .collect();
+        let groups: Vec<(String, String)> =
+            self.stale_security_groups().map(|g| (g.id.clone(), g.spec.group_name.clone())).collect();
         for (id, name) in groups {
             self.delete(ResourceType::SecurityGroup, &id, &name, format!("delete security group {name}"));
         }

@@ -122,6 +122,48 @@ async fn a_fault_at_every_call() {
     }
 }
 
+/// A dead process has left a target group and a security group that nothing uses, and the mark that all is applied.
+fn left(sim: &Sim, want: &AwsStack) {
+    {
+        let mut world = sim.fake.world();
+        let mut group =
+            world.target_groups.values().find(|g| !g.load_balancers.is_empty()).expect("one").clone();
+        group.arn.push_str("-left");
+        group.spec.name.push_str("-left");
+        group.load_balancers.clear();
+        group.spec.tags.extend(want.ownership(ResourceType::TargetGroup, "ns/shop:9"));
+        world.target_groups.insert(group.arn.clone(), group);
+        let ours = |g: &&SecurityGroup| g.spec.tags.get(TAG_OWNER) == Some(&want.owner);
+        let mut group = world.security_groups.values().find(ours).expect("one").clone();
+        group.id.push_str("-left");
+        group.spec.tags.extend(want.ownership(ResourceType::SecurityGroup, "left"));
+        world.security_groups.insert(group.id.clone(), group);
+    }
+    sim.fake.remember();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_process_left_goes_although_all_is_marked_as_applied() {
+    // Lists show it to the next process when it starts, or later.
+    for at_start in [true, false] {
+        let mut sim = Sim::new(FakeSettings::default()).await;
+        let want = Front::alb("shop").stack();
+        sim.converge(&want).await.expect("converges");
+        left(&sim, &want);
+        if at_start {
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            sim.restart().await;
+            sim.converge(&want).await.expect("converges");
+        } else {
+            sim.restart().await;
+            sim.pass(400, &[&want]).await;
+        }
+        sim.check(&[&want]);
+        let world = sim.fake.world();
+        assert!(!world.security_groups.keys().any(|id| id.ends_with("-left")), "at the start: {at_start}");
+    }
+}
+
 fn front() -> impl Strategy<Value = Front> {
     let ports = prop::sample::subsequence(
         vec![

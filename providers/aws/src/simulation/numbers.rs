@@ -132,7 +132,7 @@ async fn the_audit_finds_what_a_hand_changed_within_its_budget() {
         let arn = world.target_groups.keys().last().cloned().expect("one");
         world.target_groups.get_mut(&arn).expect("one").spec.health_check_config.interval_seconds = 30;
     }
-    sim.pass(1800, &wants).await;
+    sim.audits(1800, &wants).await;
     sim.check(&wants);
     let counts = sim.fake.counts();
     // Half a call each second for a hundred of them.
