@@ -119,7 +119,7 @@ impl Provider {
             #[cfg(feature = "metal")]
             Self::Metal => false,
             #[cfg(feature = "openstack")]
-            Self::OpenStack => false,
+            Self::OpenStack => true,
             #[cfg(feature = "model")]
             Self::Model => false,
         }

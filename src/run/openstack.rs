@@ -13,6 +13,7 @@ use causeway_api::Problem;
 use causeway_openstack::client::{Client, Settings as ClientSettings};
 use causeway_openstack::config::watch::{Last, Seen, watch};
 use causeway_openstack::config::{self, CloudConf, Sources};
+use causeway_openstack::instances::{Networking, Place};
 use causeway_openstack::live::{CALL, Live, Settings};
 use causeway_openstack::options::Options;
 use causeway_openstack::{OpenStack, inventory};
@@ -43,9 +44,11 @@ pub(crate) async fn openstack(
     };
     warnings.iter().for_each(|problem| warn!("{}", line(problem)));
     let (options, complaints) = Options::read(&conf.options());
-    for complaint in &complaints {
+    let (networking, others) = Networking::read(&conf.networking());
+    for complaint in complaints.iter().chain(&others) {
         warn!("{}", line(&conf.place(&complaint.field).error(&complaint.message)));
     }
+    let region = conf.credentials.region.clone().unwrap_or_default();
     let id = match &config.cluster_id {
         Some(id) => id.clone(),
         None => connection.cluster_id(|_| ()).await,
@@ -61,7 +64,11 @@ pub(crate) async fn openstack(
     info!(cluster = cluster.id, auth_url = %conf.credentials.auth_url, region = ?conf.credentials.region, "OpenStack");
     tokio::spawn(follow(Arc::clone(&client), path, Last::new(conf)));
     let secrets = Arc::new(TlsSecrets::new(connection.client()));
-    let live = Live::new(client, Settings { cluster, options, complaints, call }, secrets);
+    let live = Live::new(
+        client,
+        Settings { cluster, options, complaints, call, servers: Place { region, networking } },
+        secrets,
+    );
     Ok(OpenStack::on(live, config.openstack_overrides()))
 }
 

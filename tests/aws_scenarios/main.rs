@@ -9,6 +9,8 @@ mod clusters;
 mod faults;
 mod ingresses;
 mod lab;
+#[path = "../support/nodes.rs"]
+mod machines;
 mod nodes;
 mod services;
 #[path = "../support/mod.rs"]

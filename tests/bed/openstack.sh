@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the OpenStack of the bed once per machine, and prints its folder as the last line of standard output: Keystone, Neutron, Octavia, Barbican and
-# the OVN provider out of Python's packages, MariaDB, haproxy and OVN out of Debian's. Downloads 100 MB, takes 3 to 4 minutes on 2 cores, 550 MB on disk.
+# Installs the OpenStack of the bed once per machine, and prints its folder as the last line of standard output: Keystone, Neutron, Octavia, Barbican, Nova and
+# the OVN provider out of Python's packages, MariaDB, haproxy and OVN out of Debian's. Downloads 120 MB, takes 3 to 4 minutes on 2 cores, 550 MB on disk.
 #
 # Nothing is installed on the machine itself: no service that would start with it. The folder holds
 #   bin, lib, etc           a Python environment
@@ -30,7 +30,7 @@ out=$store/$({ cat $made_from /etc/os-release; dpkg --print-architecture; echo "
 
 # A cache may have come from a machine with another Python or other libraries.
 works() {
-    "$1/bin/python" -c 'import keystone, neutron, octavia, barbican, ovn_octavia_provider, waitress' 2>&1 &&
+    "$1/bin/python" -c 'import keystone, neutron, octavia, barbican, nova, ovn_octavia_provider, waitress' 2>&1 &&
         unshare --mount --propagation private sh -ec '
             mount -t overlay -o "lowerdir=$1/debian/usr:/usr" overlay /usr
             for tool in "mariadbd --no-defaults --version" "mariadb --version" "haproxy -v" "ovsdb-server --version" "ovn-northd --version"; do $tool; done' sh "$1" 2>&1 &&
@@ -99,7 +99,7 @@ if ! { [ -e "$out/.complete" ] && works "$out" >/dev/null; }; then
     trap 'exit 130' INT TERM HUP
     say "downloading $daemons (16 MB)"
     install_daemons
-    say "installing Keystone, Neutron, Octavia, Barbican (90 MB)"
+    say "installing Keystone, Neutron, Octavia, Barbican, Nova (110 MB)"
     install_python
     say "filling databases"
     fill

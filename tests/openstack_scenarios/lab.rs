@@ -59,7 +59,7 @@ pub struct Lab {
 /// Deploys the controller as people do.
 async fn start() -> Result<World> {
     let bed = support::empty_bed(NODES).await?;
-    let cloud = Cloud::start(&bed).await?;
+    let cloud = Cloud::builder().compute(true).start(&bed).await?;
     cloud.label_nodes(&bed).await?;
     let conf = cloud.cloud_conf(true);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cloud-config", "namespace": "kube-system"},
@@ -67,6 +67,12 @@ async fn start() -> Result<World> {
     bed.apply(&secret.to_string())?;
     let overlay = support::top().join("deploy/kustomize/openstack");
     bed.kubectl(&["apply", "--server-side", "-k", &overlay.display().to_string()])?;
+    // What the component for node controllers adds.
+    let rights = support::top().join("deploy/kustomize/node-controllers/rbac-nodes.yaml");
+    bed.kubectl(&["apply", "-f", &rights.display().to_string()])?;
+    let controllers =
+        r#"[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--controllers=*"}]"#;
+    bed.kubectl(&["-n", "kube-system", "patch", "deployment", "causeway", "--type=json", "-p", controllers])?;
     wait_deployed(&bed)?;
     Ok(World { cloud, bed })
 }

@@ -8,6 +8,9 @@ mod certificates;
 mod faults;
 mod ingresses;
 mod lab;
+#[path = "../support/nodes.rs"]
+mod machines;
+mod nodes;
 mod recreated;
 mod services;
 #[path = "../support/mod.rs"]

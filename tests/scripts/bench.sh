@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds and runs a bench suite: bench.sh SUITE SECONDS. `BENCH_ONLY=small` leaves out the part of the engine suite that fills a cluster
-# with 5,000 nodes; of the suite aws `BENCH_ONLY=ID,ID` runs some rows, and `BENCH_SCALE=0.1` a tenth of everything.
+# with 5,000 nodes; of the suites aws and openstack `BENCH_ONLY=ID,ID` runs some rows, and `BENCH_SCALE=0.1` a tenth of everything.
 set -eu
 cd "$(dirname "$0")/../.."
 suite=${1:-engine}

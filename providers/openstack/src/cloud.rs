@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
-use causeway_api::{AppliedHash, CloudError, Fence, LbKey, Outcome, Owned, Refresh, Result};
+use causeway_api::{AppliedHash, CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Refresh, Result};
 
 use crate::certificates::Content;
 use crate::inventory::Inventory;
@@ -80,6 +80,11 @@ pub trait Cloud: Send + Sync + 'static {
     fn apply(&self, change: &Change, fence: &Fence) -> impl Future<Output = Result<Outcome>> + Send;
     /// See [`causeway_api::CloudProvider::owned`].
     fn owned(&self) -> impl Future<Output = Result<Vec<Owned>>> + Send;
+    /// See [`causeway_api::CloudProvider::instances`].
+    fn instances(&self, nodes: &[NodeRef]) -> impl Future<Output = Result<Vec<Found>>> + Send {
+        let unknown = nodes.iter().map(|_| Found::Unknown("there is no cloud to ask".to_owned()));
+        std::future::ready(Ok(unknown.collect()))
+    }
     /// See [`causeway_api::Capabilities::write_deadline`].
     fn write_deadline(&self) -> Duration {
         Duration::from_secs(10)

@@ -35,6 +35,7 @@ pub mod facts;
 #[cfg(test)]
 mod fixtures;
 pub mod health;
+pub mod instances;
 pub mod inventory;
 pub mod l4;
 pub mod l7;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use causeway_api::{CloudError, Fence, LbKey, Outcome, Owned, Refresh, Result};
+use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Refresh, Result};
 use tokio::time::Instant;
 
 use crate::api::barbican::Secret;
@@ -21,6 +21,7 @@ use crate::api::{Api, CallError, Calls};
 use crate::certificates::{self, Content, Secrets};
 use crate::client::Client;
 use crate::cloud::{Cloud, Wanted};
+use crate::instances;
 use crate::inventory::{Cluster, Inventory};
 use crate::observe::known::{Depth, Known};
 use crate::observe::read::Shared;
@@ -81,6 +82,8 @@ pub struct Settings {
     pub complaints: Vec<Complaint>,
     /// Longest time of one call, as the client has it.
     pub call: Duration,
+    /// Where the Nodes' servers are, and what of them is told.
+    pub servers: instances::Place,
 }
 
 /// Longest time of one call, unless the configuration says otherwise: a Lease of usual length outlasts it.
@@ -213,6 +216,10 @@ impl<A: Account> Cloud for Live<A> {
         let known = self.known();
         let there = known.entries().filter(|(_, e)| !e.is_empty());
         Ok(there.filter_map(|(owner, _)| LbKey::of_owner_tag(owner)).map(|key| Owned { key }).collect())
+    }
+
+    async fn instances(&self, nodes: &[NodeRef]) -> Result<Vec<Found>> {
+        instances::find(&self.calls, &self.settings.servers, nodes).await.map_err(|e| failed(&e))
     }
 
     fn write_deadline(&self) -> Duration {

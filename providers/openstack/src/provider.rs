@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use causeway_api::{
-    Body, Capabilities, CloudError, CloudProvider, EndpointDetail, Fence, Kind, Layer, LbKey, LoadBalancer,
-    Member, MemberSpec, MemberStatus, Outcome, OwnObjects, Owned, Plan, Problem, Protocol, References,
-    Refresh, Result, Wants,
+    Body, Capabilities, CloudError, CloudProvider, EndpointDetail, Fence, Found, Kind, Layer, LbKey,
+    LoadBalancer, Member, MemberSpec, MemberStatus, NodeRef, Outcome, OwnObjects, Owned, Plan, Problem,
+    Protocol, References, Refresh, Result, Wants,
 };
 
 use crate::annotations::service::LOAD_BALANCER_ADDRESS;
@@ -185,6 +185,10 @@ impl<C: Cloud> CloudProvider for OpenStack<C> {
 
     async fn owned(&self) -> Result<Vec<Owned>> {
         self.cloud.owned().await
+    }
+
+    async fn instances(&self, nodes: &[NodeRef]) -> Result<Vec<Found>> {
+        self.cloud.instances(nodes).await
     }
 
     fn audit_period(&self) -> Option<Duration> {

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field
 
 PUBLIC = "http://10.77.0.241"
-PORTS = {"identity": 5000, "network": 9696, "load-balancer": 9876, "key-manager": 9311}
+PORTS = {"identity": 5000, "network": 9696, "load-balancer": 9876, "key-manager": 9311, "compute": 8774}
 REGION = "RegionOne"
 DATABASE_PORT = 3306
 OVN_NORTHBOUND, OVN_SOUTHBOUND = 6641, 6642
@@ -245,6 +245,17 @@ def barbican(settings):
     }
 
 
+def nova(directory, settings):
+    return {
+        "DEFAULT": LOG | {"state_path": f"{directory}/run/nova", "transport_url": "fake://", "default_availability_zone": "az1"},
+        "api_database": database("nova_api"),
+        "database": database("nova"),
+        "keystone_authtoken": checks_tokens("nova", settings),
+        # Whose security groups a server has is asked there.
+        "neutron": credentials("nova") | {"endpoint_override": local("network"), "valid_interfaces": "admin"},
+    }
+
+
 def authority(directory):
     """The certificate authority by which Octavia signs the certificates of its amphorae."""
     from datetime import datetime, timedelta, timezone
@@ -297,6 +308,7 @@ def write(directory):
         "etc/neutron.conf": neutron(directory, settings),
         "etc/ml2.conf": ml2(settings),
         "etc/octavia.conf": octavia(directory, settings, seed),
+        "etc/nova.conf": nova(directory, settings),
         # Barbican looks for its configuration in its home alone.
         "home/.barbican/barbican.conf": barbican(settings),
     }

@@ -13,7 +13,7 @@ import sys
 import openstack
 from configure import PASSWORD, PORTS, PUBLIC, REGION, local
 
-SERVICES = {"network": "neutron", "load-balancer": "octavia", "key-manager": "barbican"}
+SERVICES = {"network": "neutron", "load-balancer": "octavia", "key-manager": "barbican", "compute": "nova"}
 USER_ROLES = ["member", "reader", "load-balancer_member", "creator"]
 EXTERNAL = [
     ("public-subnet", 4, "203.0.113.0/24", ("203.0.113.10", "203.0.113.250"), ["internet"]),

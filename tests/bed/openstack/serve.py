@@ -1,6 +1,6 @@
 """Serves one OpenStack API on loopback from one process.
 
-    serve.py PORT keystone|neutron|barbican|octavia [--no-traffic] [-- ARGUMENTS OF THE SERVICE]
+    serve.py PORT keystone|neutron|barbican|octavia|nova [--no-traffic] [-- ARGUMENTS OF THE SERVICE]
 
 Octavia's controller worker runs in the process of its API: they talk over oslo.messaging's in-memory transport, so there is no message broker.
 """
@@ -14,6 +14,7 @@ APPLICATIONS = {
     "keystone": "keystone.wsgi.api",
     "neutron": "neutron.wsgi.api",
     "octavia": "octavia.wsgi.api",
+    "nova": "nova.wsgi.osapi_compute",
 }
 
 

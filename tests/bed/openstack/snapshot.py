@@ -21,6 +21,8 @@ ENVIRONMENT = os.path.dirname(os.path.dirname(sys.executable))
 # On a machine with other work to do.
 PATIENCE = 300
 DATABASES = ("database", "nb", "sb")
+# Of the API, of servers that were never placed, and of the only cell.
+NOVA_DATABASES = ("nova_api", "nova_cell0", "nova")
 
 
 def run(command, log, **named):
@@ -142,6 +144,19 @@ def answers(url):
     return True
 
 
+# Each step needs the one before it.
+NOVA_SCHEMAS = """
+"$1" "$2" api_db sync
+"$1" "$2" cell_v2 map_cell0 --database_connection "$3"
+"$1" "$2" db sync
+"$1" "$2" cell_v2 create_cell --name=cell1
+"""
+
+
+def cell0():
+    return configure.database("nova_cell0")["connection"]
+
+
 def schemas(work):
     """Empty databases with their tables, and the first user."""
     folder = work.folder
@@ -161,7 +176,7 @@ def schemas(work):
         f"create database {name} character set utf8;"
         f"create user '{name}'@'%' identified by '{configure.PASSWORD}';"
         f"grant all on {name}.* to '{name}'@'%';"
-        for name in ("keystone", "neutron", "octavia", "barbican")
+        for name in ("keystone", "neutron", "octavia", "barbican", *NOVA_DATABASES)
     )
     subprocess.run(work.sql(), input=statements, text=True, check=True)
     configured = [f"--config-file={folder}/etc/neutron.conf", f"--config-file={folder}/etc/ml2.conf"]
@@ -169,6 +184,7 @@ def schemas(work):
         [program("neutron-db-manage"), *configured, "upgrade", "heads"],
         [program("octavia-db-manage"), f"--config-file={folder}/etc/octavia.conf", "upgrade", "head"],
         [program("barbican-manage"), "db", "upgrade", "-v", "head"],
+        ["sh", "-ec", NOVA_SCHEMAS, "sh", program("nova-manage"), f"--config-file={folder}/etc/nova.conf", cell0()],
     ]
     running = []
     for command in migrations:

@@ -44,6 +44,15 @@ impl Service {
         }
     }
 
+    /// The microversion that answers must have, as its header says it. Nova 2.47 (Pike): servers name their flavors.
+    #[must_use]
+    pub const fn microversion(self) -> Option<&'static str> {
+        match self {
+            Self::Compute => Some("compute 2.47"),
+            Self::LoadBalancer | Self::Network | Self::KeyManager => None,
+        }
+    }
+
     /// What its paths begin with.
     #[must_use]
     pub const fn version(self) -> &'static str {

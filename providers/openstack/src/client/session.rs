@@ -175,6 +175,9 @@ impl Session {
             .request(request.method.http(), url)
             .header("x-auth-token", token.reveal())
             .header(ACCEPT, "application/json");
+        if let Some(microversion) = request.service.microversion() {
+            builder = builder.header("openstack-api-version", microversion);
+        }
         if let Some(revision) = request.revision {
             builder = builder.header(IF_MATCH, format!("revision_number={revision}"));
         }

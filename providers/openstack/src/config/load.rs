@@ -41,17 +41,21 @@ impl CloudConf {
         self.file.named("LoadBalancer").chain(self.file.named("LoadBalancerClass"))
     }
 
+    /// `[Networking]`, by key, as [`CloudConf::options`] has the others.
+    #[must_use]
+    pub fn networking(&self) -> BTreeMap<String, Vec<String>> {
+        let mut all = BTreeMap::new();
+        self.file.named("Networking").for_each(|section| take(&mut all, section));
+        all
+    }
+
     /// The values of these sections by key, all of a key in order; names of sections as they are documented, whatever their case here. A key that stands alone is a
     /// switch that is on.
     #[must_use]
     pub fn options(&self) -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
         let mut all: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
         for section in self.load_balancer() {
-            let values = all.entry(canonical(section)).or_default();
-            for entry in &section.entries {
-                let value = entry.value.clone().unwrap_or_else(|| "true".to_owned());
-                values.entry(entry.key.clone()).or_default().push(value);
-            }
+            take(all.entry(canonical(section)).or_default(), section);
         }
         all
     }
@@ -59,7 +63,7 @@ impl CloudConf {
     /// Where an option is, by section and key as in a complaint about it: `[LoadBalancer] subnet-id`. One that is not there is somewhere in the file.
     #[must_use]
     pub fn place(&self, field: &str) -> Place {
-        let found = self.load_balancer().find_map(|section| {
+        let found = self.load_balancer().chain(self.file.named("Networking")).find_map(|section| {
             let rest = field.strip_prefix(&format!("[{}]", canonical(section)))?;
             Some((section, section.last(rest.trim())))
         });
@@ -72,6 +76,14 @@ impl CloudConf {
             }
             None => Place { file: self.file.name.clone(), line: 0, key: field.to_owned() },
         }
+    }
+}
+
+/// Adds the values of a section by key. A key that stands alone is a switch that is on.
+fn take(values: &mut BTreeMap<String, Vec<String>>, section: &Section) {
+    for entry in &section.entries {
+        let value = entry.value.clone().unwrap_or_else(|| "true".to_owned());
+        values.entry(entry.key.clone()).or_default().push(value);
     }
 }
 

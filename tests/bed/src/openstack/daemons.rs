@@ -20,10 +20,11 @@ const START: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// The Python programs, which the bed brings with it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("configure.py", include_str!("../../openstack/configure.py")),
     ("serve.py", include_str!("../../openstack/serve.py")),
     ("compute.py", include_str!("../../openstack/compute.py")),
+    ("machines.py", include_str!("../../openstack/machines.py")),
     ("amphora.py", include_str!("../../openstack/amphora.py")),
     ("heartbeat.py", include_str!("../../openstack/heartbeat.py")),
     ("traffic.py", include_str!("../../openstack/traffic.py")),
@@ -33,8 +34,9 @@ const PROGRAMS: [(&str, &str); 6] = [
 pub const FOLDER: &str = "openstack";
 
 /// Names of all daemons that a cloud may have, in the order in which they are stopped.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "openstack-traffic",
+    "openstack-nova",
     "openstack-octavia",
     "openstack-agent",
     "openstack-neutron",
@@ -103,14 +105,14 @@ pub async fn start(bed: &Bed, namespace: &Namespace, installed: &Path, builder: 
         // Octavia's process asks it while it starts.
         start_agent(bed, &start, &folder).await?;
     }
-    for service in Service::ALL {
+    for service in builder.services() {
         start.daemon(bed, service.program(), start.serve(service, builder, &folder))?;
     }
     if builder.data_plane {
         let command = vec![start.python(), format!("{folder}/traffic.py"), folder.clone()];
         start.daemon(bed, "traffic", command)?;
     }
-    for service in Service::ALL {
+    for service in builder.services() {
         wait_for(bed, &format!("openstack-{}", service.program()), async || {
             let patience = Duration::from_secs(20);
             namespace.http_get(service.behind(), service.probe(), None, patience).await.map(drop)
@@ -195,6 +197,11 @@ async fn start_agent(bed: &Bed, start: &Starter<'_>, folder: &str) -> Result<()>
     .await
 }
 
+/// Nova's configuration: what a package brings, and the cloud's own.
+fn nova_files(installed: &Path) -> String {
+    format!("{};nova.conf", installed.join("etc/nova/api-paste.ini").display())
+}
+
 struct Starter<'a> {
     namespace: &'a Namespace,
     installed: &'a Path,
@@ -233,6 +240,8 @@ impl Starter<'_> {
             ("OS_KEYSTONE_CONFIG_FILES", "keystone.conf".to_owned()),
             ("OS_NEUTRON_CONFIG_DIR", format!("{folder}/etc")),
             ("OS_NEUTRON_CONFIG_FILES", "neutron.conf;ml2.conf".to_owned()),
+            ("OS_NOVA_CONFIG_DIR", format!("{folder}/etc")),
+            ("OS_NOVA_CONFIG_FILES", nova_files(self.installed)),
             ("HOME", format!("{folder}/home")),
             ("AMPHORAE", format!("{folder}/run/amphorae")),
             // One process serves; OVN's driver of Neutron wants to know.

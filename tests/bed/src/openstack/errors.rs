@@ -24,6 +24,7 @@ pub fn body(service: Service, code: &str, status: u16) -> (&'static str, String)
             json!({"faultcode": side, "faultstring": MESSAGE, "debuginfo": null})
         }
         Service::KeyManager => json!({"code": status, "title": title, "description": MESSAGE}),
+        Service::Compute => json!({"computeFault": {"code": status, "message": MESSAGE}}),
     };
     ("application/json", value.to_string())
 }

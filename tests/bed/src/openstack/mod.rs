@@ -90,6 +90,7 @@ pub struct Builder {
     load_balancers: i64,
     page: u64,
     hollow: usize,
+    compute: bool,
 }
 
 impl Default for Builder {
@@ -104,6 +105,7 @@ impl Default for Builder {
             load_balancers: -1,
             page: 0,
             hollow: 0,
+            compute: false,
         }
     }
 }
@@ -163,6 +165,18 @@ impl Builder {
         self
     }
 
+    /// Whether Nova is there: its API, with a server for each instance, and no hypervisor. Without by default: nobody but the node controllers asks it.
+    pub fn compute(mut self, compute: bool) -> Builder {
+        self.compute = compute;
+        self
+    }
+
+    /// The services that it has.
+    fn services(&self) -> impl Iterator<Item = Service> + use<> {
+        let compute = self.compute;
+        Service::ALL.into_iter().filter(move |service| compute || *service != Service::Compute)
+    }
+
     /// Starts it in a bed: returns when all services answer and each node has its port. A bed has one at most.
     pub async fn start(mut self, bed: &Bed) -> Result<Cloud> {
         ensure!(self.token_cache_seconds >= -1, "tokens are not kept for {} s", self.token_cache_seconds);
@@ -218,6 +232,9 @@ impl Builder {
         }
         for number in 0..self.hollow {
             cloud.add_instance(&format!("hollow-{number}"), 1000 + number, None).await?;
+        }
+        if self.compute {
+            cloud.set_servers(cloud.instances(), true)?;
         }
         cloud.gate().calls.forget();
         Ok(cloud)
@@ -433,6 +450,37 @@ impl Cloud {
             let patched = nodes.patch(&instance.node, &PatchParams::default(), &Patch::Merge(&patch)).await;
             patched.with_context(|| format!("giving {} its provider id", instance.node))?;
         }
+        Ok(())
+    }
+
+    /// From now on these instances are servers that run, or are stopped.
+    pub fn set_servers(&self, instances: &[Instance], running: bool) -> Result<()> {
+        let state = if running { "active" } else { "stopped" };
+        let servers: Vec<Value> = instances
+            .iter()
+            .map(|i| {
+                json!({"id": i.id, "name": i.node, "project": self.seed.projects.get("k8s"), "state": state, "zone": "az1", "flavor": "m1.small",
+                    "fixed": i.addresses})
+            })
+            .collect();
+        self.machines(&json!({ "set": servers }))
+    }
+
+    /// From now on this instance is no server any more.
+    pub fn delete_server(&self, instance: &Instance) -> Result<()> {
+        self.machines(&json!({ "delete": [instance.id] }))
+    }
+
+    /// Changes servers in Nova's database.
+    fn machines(&self, changes: &Value) -> Result<()> {
+        let folder = format!("{}/{}", crate::init::STATE_DIR, daemons::FOLDER);
+        let mut command = self.namespace.command();
+        command.args(["timeout", "--kill-after=1", "120", "env", "PYTHONWARNINGS=ignore"]);
+        command.arg(format!("OS_NOVA_CONFIG_DIR={folder}/etc"));
+        command.arg(self.installed.join("bin/python")).arg(format!("{folder}/machines.py"));
+        let output = command.arg(changes.to_string()).output().context("running machines.py")?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "machines.py: {complaint}");
         Ok(())
     }
 

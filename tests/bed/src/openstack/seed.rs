@@ -32,7 +32,7 @@ impl Seed {
     }
 }
 
-/// An instance that is a node: a port on the nodes' network. There is no Nova.
+/// An instance that is a node: a port on the nodes' network. Nova knows it too, if the cloud has one.
 #[derive(Clone, Debug)]
 pub struct Instance {
     /// Name of the node.

@@ -1,4 +1,4 @@
-//! The four APIs of the cloud: names, ports, where they are. Pure.
+//! The APIs of the cloud: names, ports, where they are. Pure.
 
 use std::net::SocketAddr;
 
@@ -15,12 +15,14 @@ pub enum Service {
     LoadBalancer,
     /// Barbican.
     KeyManager,
+    /// Nova, where the cloud was started with it.
+    Compute,
 }
 
 impl Service {
     /// All.
-    pub const ALL: [Service; 4] =
-        [Service::Identity, Service::Network, Service::LoadBalancer, Service::KeyManager];
+    pub const ALL: [Service; 5] =
+        [Service::Identity, Service::Network, Service::LoadBalancer, Service::KeyManager, Service::Compute];
 
     /// Its type in the catalog, and its name in counts and patterns of calls.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Service {
             Service::Network => "network",
             Service::LoadBalancer => "load-balancer",
             Service::KeyManager => "key-manager",
+            Service::Compute => "compute",
         }
     }
 
@@ -39,6 +42,7 @@ impl Service {
             Service::Network => "neutron",
             Service::LoadBalancer => "octavia",
             Service::KeyManager => "barbican",
+            Service::Compute => "nova",
         }
     }
 
@@ -49,6 +53,7 @@ impl Service {
             Service::Network => 9696,
             Service::LoadBalancer => 9876,
             Service::KeyManager => 9311,
+            Service::Compute => 8774,
         }
     }
 
@@ -67,7 +72,7 @@ impl Service {
         match self {
             Service::Identity => "/v3",
             Service::KeyManager => "/healthcheck",
-            Service::Network | Service::LoadBalancer => "/",
+            Service::Network | Service::LoadBalancer | Service::Compute => "/",
         }
     }
 

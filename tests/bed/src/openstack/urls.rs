@@ -3,7 +3,7 @@
 use super::service::Service;
 
 /// Ports of the relays, in the order of [`Service::ALL`].
-pub type Relays = [u16; 4];
+pub type Relays = [u16; 5];
 
 /// The URL of a relay.
 pub fn outside(relays: &Relays, service: Service) -> String {
@@ -39,7 +39,7 @@ fn replace(text: &str, pair: impl Fn(Service) -> (String, String)) -> String {
 mod tests {
     use super::*;
 
-    const RELAYS: Relays = [40001, 40002, 40003, 40004];
+    const RELAYS: Relays = [40001, 40002, 40003, 40004, 40005];
 
     #[test]
     fn urls_lead_where_the_client_is() {
