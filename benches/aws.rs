@@ -10,6 +10,10 @@
 //! - `BENCH_ONLY=ID,ID` runs some rows only; those that stand on the 100 Services make them first, which takes AWS's own rate eight minutes.
 //! - `BENCH_SCALE=0.1` makes a short run with a tenth of Services, nodes, requests and minutes; its file is `aws-short.json`.
 
+#[path = "support/bench.rs"]
+mod bench;
+#[path = "support/changes.rs"]
+mod changes;
 #[path = "aws/clusters.rs"]
 mod clusters;
 #[path = "support/controller.rs"]
@@ -20,6 +24,8 @@ mod crashes;
 mod drift;
 #[path = "aws/faults.rs"]
 mod faults;
+#[path = "support/kills.rs"]
+mod kills;
 #[path = "support/report.rs"]
 mod report;
 #[path = "aws/rollout.rs"]
@@ -29,79 +35,9 @@ mod scale;
 #[path = "aws/site.rs"]
 mod site;
 
-use std::cell::{Cell, RefCell};
-
-use anyhow::{Context, Result, ensure};
-use report::{Report, Row};
+use anyhow::Result;
+use bench::Bench;
 use tokio::sync::watch;
-
-/// What is run, how large, and what came out.
-pub struct Bench {
-    only: Vec<String>,
-    scale: f64,
-    report: RefCell<Report>,
-    throttled: Cell<u64>,
-}
-
-impl Bench {
-    fn from_environment() -> Result<Bench> {
-        let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-        let scale = match std::env::var("BENCH_SCALE") {
-            Ok(text) => text.parse().with_context(|| format!("BENCH_SCALE={text}"))?,
-            Err(_) => 1.0,
-        };
-        ensure!(scale > 0.0 && scale <= 1.0, "BENCH_SCALE is a part: more than 0, at most 1");
-        Ok(Bench {
-            only: only.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect(),
-            scale,
-            report: RefCell::default(),
-            throttled: Cell::new(0),
-        })
-    }
-
-    /// Whether any of these rows is asked for.
-    pub fn wants(&self, ids: &[&str]) -> bool {
-        self.only.is_empty() || ids.iter().any(|id| self.only.iter().any(|only| only == id))
-    }
-
-    /// As many as the row says, or a part of it in a short run.
-    pub fn sized(&self, whole: usize) -> usize {
-        (whole as f64 * self.scale).ceil() as usize
-    }
-
-    /// Adds a row; `peer` is what the peers need.
-    pub fn row(&self, row: Row, peer: &str) {
-        self.report.borrow_mut().row(row, peer);
-    }
-
-    /// Adds a row of one count.
-    pub fn count(&self, id: &'static str, what: &'static str, count: f64, most: f64, peer: &str) {
-        let goal = if most == 0.0 { "0".to_owned() } else { format!("<= {most}") };
-        self.row(
-            Row { id, what, values: vec![("", count)], unit: "counts", goal, pass: count <= most },
-            peer,
-        );
-    }
-
-    /// Runs what measures these rows, if any is asked for; if it fails, those that it has not measured are missed.
-    async fn part(&self, ids: &[&'static str], rows: impl Future<Output = Result<()>>) {
-        if !self.wants(ids) {
-            return;
-        }
-        let Err(error) = rows.await else { return };
-        println!("{error:#}");
-        for id in ids.iter().filter(|id| self.wants(&[id]) && !self.report.borrow().has(id)) {
-            let row =
-                Row { id, what: "not measured", values: vec![], unit: "", goal: String::new(), pass: false };
-            self.row(row, "");
-        }
-    }
-
-    /// Calls that a rate limit refused, of a bed that has ended.
-    pub fn throttled(&self, calls: u64) {
-        self.throttled.set(self.throttled.get() + calls);
-    }
-}
 
 /// How far a part has come; the other one waits for it. One that has ended, well or not, is waited for no more.
 pub struct Stages {
@@ -161,9 +97,8 @@ async fn main() -> Result<()> {
     let (mine, other) = Stages::pair();
     tokio::join!(bench.part(MANY, scale::rows(&bench, mine)), trouble(&bench, other));
     if bench.wants(&["throttled"]) {
-        let throttled = bench.throttled.get() as f64;
+        let throttled = bench.all_throttled() as f64;
         bench.count("throttled", "answers Throttling in all rows but faults", throttled, 0.0, "many");
     }
-    let report = bench.report.into_inner();
-    report.end(if bench.scale < 1.0 { "aws-short" } else { "aws" })
+    bench.end("aws")
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::Bench;
+use super::bench::Bench;
 use super::site::{ONE, Site, annotations, service, shown};
 
 const NAME: &str = "twin";

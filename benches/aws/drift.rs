@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use causeway_bed::wait;
 
-use super::Bench;
+use super::bench::{Bench, by_action, note};
 use super::report::Row;
-use super::site::{Site, by_action, is_read, note};
+use super::site::{Site, is_read};
 
 /// Longest wait for the repair.
 const PATIENCE: Duration = Duration::from_secs(2400);

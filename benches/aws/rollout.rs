@@ -14,9 +14,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Bench;
+use super::bench::{Bench, note};
 use super::report::Row;
-use super::site::{ONE, Site, note};
+use super::site::{ONE, Site};
 
 /// Requests.
 const REQUESTS: usize = 100_000;

@@ -8,10 +8,11 @@ use causeway_bed::wait;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
+use super::bench::{Bench, by_action, note};
 use super::controller::Controller;
 use super::report::Row;
-use super::site::{ONE, QUIET, Site, annotations, by_action, is_read, note};
-use super::{BUSY, Bench, CALM, MANY, Stages, drift};
+use super::site::{ONE, QUIET, Site, annotations, is_read};
+use super::{BUSY, CALM, MANY, Stages, drift};
 
 /// Longest wait for all.
 const ALL: Duration = Duration::from_secs(1800);

@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Bench;
+use super::bench::{Bench, by_action};
 use super::controller::Controller;
 
 /// Longest wait for one load balancer.
@@ -38,21 +38,6 @@ pub struct Site {
 /// Whether a call changes nothing.
 pub fn is_read(record: &Record) -> bool {
     ["Describe", "Get", "List"].iter().any(|start| record.action.starts_with(start))
-}
-
-/// How many calls of each action, for people.
-pub fn by_action(records: &[Record]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for record in records {
-        *counts.entry(&record.action).or_default() += 1;
-    }
-    let parts: Vec<String> = counts.iter().map(|(action, count)| format!("{action} {count}")).collect();
-    format!("{} calls: {}", records.len(), parts.join(", "))
-}
-
-/// A line below the table's rows.
-pub fn note(text: &str) {
-    println!("{:<16} ({text})", "");
 }
 
 impl Site {
