@@ -26,7 +26,7 @@ budget_demo := 600
 budget_upstream := 1500
 budget_upstream_cloud := 600
 budget_upstream_all := 3600
-budget_bench := 3600
+budget_bench := 5400
 
 .PHONY: help
 help: ## this list

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, future, stream};
 use tokio::time::Instant;
 
 use super::known::{Depth, Entry};
@@ -13,8 +14,8 @@ use super::{Observed, Part, shape};
 use crate::api::barbican::{SECRETS, Secret};
 use crate::api::neutron::{FLOATING_IPS, FloatingIp, PORTS, SECURITY_GROUPS};
 use crate::api::octavia::{
-    HEALTH_MONITORS, L7_POLICIES, LISTENERS, LOAD_BALANCERS, LoadBalancer, POOLS, Provisioning, l7_rules,
-    members,
+    HEALTH_MONITORS, HealthMonitor, L7_POLICIES, L7Policy, L7Rule, LISTENERS, LOAD_BALANCERS, LoadBalancer,
+    Member, POOLS, Pool, Provisioning, l7_rules, members,
 };
 use crate::api::{Api, CallError, Failure, Priority, Query};
 use crate::cloud::Wanted;
@@ -29,6 +30,8 @@ pub const PAGE: u32 = 1000;
 const SECRETS_PAGE: u32 = 100;
 /// A list that is younger serves another who waits for the same.
 const SHARED: Duration = Duration::from_millis(900);
+/// Reads of one load balancer's parts that are under way at once.
+const AT_ONCE: usize = 8;
 
 /// A list that several may use: when it was asked for, and what it held.
 #[derive(Debug)]
@@ -208,39 +211,55 @@ impl<A: Api> Live<A> {
     /// Everything that a load balancer consists of, of whomever.
     async fn children(&self, lb: &LoadBalancer, mark: &Mark) -> Result<Children, CallError> {
         let mut found = Children::default();
-        let priority = Priority::Change;
         let pools = Query::all().with("loadbalancer_id", lb.id.as_str()).page(PAGE);
-        for pool in self.calls.list(&POOLS, pools, priority).await? {
-            found.parts.push(shape::pool(&pool, &lb.id, mark));
-            let own = if pool.members.is_empty() {
-                Vec::new()
-            } else {
-                self.calls.list(&members(&pool.id), Query::all().page(PAGE), priority).await?
-            };
-            found.members.insert(pool.id.clone(), own.iter().filter_map(shape::member).collect());
-            if let Some(id) = &pool.healthmonitor_id
-                && let Some(monitor) = self.calls.get(&HEALTH_MONITORS, id, priority).await?
-            {
-                found.parts.push(shape::monitor(&monitor, mark));
-            }
-        }
         let listeners = Query::all().with("load_balancer_id", lb.id.as_str()).page(PAGE);
-        for listener in self.calls.list(&LISTENERS, listeners, priority).await? {
+        let (pools, listeners) = future::try_join(
+            self.calls.list(&POOLS, pools, Priority::Change),
+            self.calls.list(&LISTENERS, listeners, Priority::Change),
+        )
+        .await?;
+        let of_pools = together(pools.iter().map(|pool| self.of_pool(pool)).collect()).await?;
+        for (pool, (own, monitor)) in pools.iter().zip(of_pools) {
+            found.parts.push(shape::pool(pool, &lb.id, mark));
+            found.members.insert(pool.id.clone(), own.iter().filter_map(shape::member).collect());
+            found.parts.extend(monitor.iter().map(|m| shape::monitor(m, mark)));
+        }
+        for listener in listeners {
             found.parts.push(shape::listener(&listener, &lb.id, mark));
             if listener.l7policies.is_empty() {
                 continue;
             }
             let policies = Query::all().with("listener_id", listener.id.as_str()).page(PAGE);
-            for policy in self.calls.list(&L7_POLICIES, policies, priority).await? {
-                found.parts.push(shape::policy(&policy, mark));
-                if policy.rules.is_empty() {
-                    continue;
-                }
-                let rules = self.calls.list(&l7_rules(&policy.id), Query::all().page(PAGE), priority).await?;
+            let policies = self.calls.list(&L7_POLICIES, policies, Priority::Change).await?;
+            let rules = together(policies.iter().map(|policy| self.of_policy(policy)).collect()).await?;
+            for (policy, rules) in policies.iter().zip(rules) {
+                found.parts.push(shape::policy(policy, mark));
                 found.parts.extend(rules.iter().map(|r| shape::rule(r, &policy.id, mark)));
             }
         }
         Ok(found)
+    }
+
+    /// Members and monitor of a pool.
+    async fn of_pool(&self, pool: &Pool) -> Result<(Vec<Member>, Option<HealthMonitor>), CallError> {
+        let own = if pool.members.is_empty() {
+            Vec::new()
+        } else {
+            self.calls.list(&members(&pool.id), Query::all().page(PAGE), Priority::Change).await?
+        };
+        let monitor = match &pool.healthmonitor_id {
+            Some(id) => self.calls.get(&HEALTH_MONITORS, id, Priority::Change).await?,
+            None => None,
+        };
+        Ok((own, monitor))
+    }
+
+    /// Rules of a policy.
+    async fn of_policy(&self, policy: &L7Policy) -> Result<Vec<L7Rule>, CallError> {
+        if policy.rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.calls.list(&l7_rules(&policy.id), Query::all().page(PAGE), Priority::Change).await
     }
 
     /// The security group of a stack, and the ports that have it.
@@ -264,6 +283,11 @@ impl<A: Api> Live<A> {
         }
         Ok(())
     }
+}
+
+/// What all of these give, in their order, a few of them under way at a time.
+async fn together<T>(reads: Vec<impl Future<Output = Result<T, CallError>>>) -> Result<Vec<T>, CallError> {
+    stream::iter(reads).buffered(AT_ONCE).try_collect().await
 }
 
 fn has(entry: &Entry, kind: ResourceType) -> bool {
