@@ -194,6 +194,8 @@ def octavia(directory, settings, seed):
             "amp_boot_network_list": seed.get("management_network", ""),
             "amp_secgroup_list": seed.get("management_security_group", ""),
             "amp_active_wait_sec": 1,
+            # However long a test lets one boot.
+            "amp_active_retries": 300,
             "loadbalancer_topology": "SINGLE",
             "client_ca": f"{directory}/certificates/ca.pem",
         },
