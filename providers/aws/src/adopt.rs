@@ -30,6 +30,9 @@ pub const LBC: Peer = Peer {
     finalizers: &["service.k8s.aws/resources", "ingress.k8s.aws/resources", "group.ingress.k8s.aws/"],
 };
 
+/// What the names of the peer's webhooks end with: it answers for Services, Ingresses, Pods and its own kinds.
+pub const LBC_WEBHOOKS: &str = ".elbv2.k8s.aws";
+
 /// Labels of the TargetGroupBindings that the peer makes for its own target groups, by the kind of object that they are for.
 pub const LBC_STACK_LABELS: &[&str] = &[
     "service.k8s.aws/stack-name",

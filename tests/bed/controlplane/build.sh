@@ -4,7 +4,8 @@
 #   build.sh           kubernetes (with a link for each part), node-agent, container-init, hollow-nodes, agnhost, tools/
 #   build.sh e2e       the same, and e2e.test, Kubernetes' own end-to-end suite, and ginkgo, which runs its specs side by side
 #   build.sh metallb   the same, and MetalLB: metallb-controller, metallb-speaker, metallb-native.yaml (its own manifests)
-#   build.sh lbc       the same, and aws-load-balancer-controller: lbc, lbc-crds.yaml (its own definitions)
+#   build.sh lbc       the same, and aws-load-balancer-controller: lbc, lbc-crds.yaml (its own definitions),
+#                      lbc-webhooks.yaml (its own webhooks)
 #
 # The folder is named by a hash of the module's files, so an unchanged module answers at once and two checkouts do not
 # disturb each other. Each program is also kept by a hash of what it alone depends on: a change to the node agent does not
@@ -193,6 +194,7 @@ fi
 
 if [ "$want" = lbc ] && ! has_wanted; then
     counterparty lbc lbc sigs.k8s.io/aws-load-balancer-controller
+    manifest lbc sigs.k8s.io/aws-load-balancer-controller config/webhook/manifests.yaml lbc-webhooks.yaml
     manifest lbc sigs.k8s.io/aws-load-balancer-controller helm/aws-load-balancer-controller/crds/crds.yaml lbc-crds.yaml
 fi
 

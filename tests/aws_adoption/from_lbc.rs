@@ -214,6 +214,8 @@ async fn migrate() -> Result<()> {
     // The peer goes; requests go on.
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mark = world.aws.gate().calls.last();
+    // What its chart installs beside it stays behind when it is stopped.
+    world.bed.apply(&lbc::webhooks()?)?;
     peer.stop().await?;
     let mark = world.aws.gate().calls.last().max(mark);
     let adopted = async {
@@ -273,6 +275,9 @@ async fn migrate() -> Result<()> {
     let harmless = ["AddTags", "CreateTags", "AuthorizeSecurityGroupIngress"];
     ensure!(writes.iter().all(|action| harmless.contains(&action.as_str())), "{writes:?}");
 
+    // Its webhooks are in everybody's way, which is said, with what to do.
+    webhooks_are_told(&world, &controller).await?;
+
     // It is ours: changes are followed.
     let ports = r#"{"spec":{"ports":[{"name":"http","port":80,"targetPort":8080},{"name":"other","port":82,"targetPort":8080}]}}"#;
     world.bed.kubectl(&["patch", "service", "plain", "--type=merge", "-p", ports])?;
@@ -301,6 +306,30 @@ async fn migrate() -> Result<()> {
         .with_context(|| peer.log())?;
     ensure!(world.served().await? == before, "{:?}", world.hostnames()?);
     peer.stop().await
+}
+
+/// The peer's webhooks, which nobody answers: nothing new is let in, the controller has said so, and what it says to do helps.
+async fn webhooks_are_told(world: &World, controller: &Controller) -> Result<()> {
+    let make = "{apiVersion: v1, kind: Service, metadata: {name: new, namespace: default}, spec: {ports: [{port: 80}]}}";
+    let refused = world.bed.apply(make).err().context("a new Service was let in")?;
+    ensure!(format!("{refused:#}").contains("failed calling webhook"), "{refused:#}");
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let remedy = format!("kubectl delete {} {}", kind.to_lowercase(), lbc::WEBHOOKS);
+        controller
+            .says(&["nobody answers at Service kube-system/aws-load-balancer-webhook-service", &remedy])
+            .await?;
+        let fields = format!("--field-selector=involvedObject.kind={kind}");
+        wait::until(&format!("an Event on the {kind}"), PODS, async || {
+            let said =
+                world.bed.kubectl(&["get", "events", &fields, "-o", "jsonpath={.items[*].message}"])?;
+            ensure!(said.contains(&remedy), "{said:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    let both = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
+    world.bed.kubectl(&["delete", both, lbc::WEBHOOKS])?;
+    world.bed.apply(make).map(drop)
 }
 
 /// The marks of what was applied, of all load balancers.
