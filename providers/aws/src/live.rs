@@ -245,7 +245,7 @@ impl<A: Api> Live<A> {
 }
 
 /// Adds one page of one answer to the others.
-fn merge(all: &mut Answers, some: Answers) {
+pub(crate) fn merge(all: &mut Answers, some: Answers) {
     macro_rules! add {
         ($($field:ident: $list:ident),*) => {$(
             if let Some(more) = some.$field {
