@@ -351,14 +351,21 @@ impl<A: Api> Cloud for Live<A> {
                 }
             }
         }
-        let doubtful: Vec<String> = {
+        let doubtful: Vec<(String, u64)> = {
             let known = self.known();
             let empty = known.entries().filter(|(_, e)| e.doubtful && e.tree.is_empty());
-            empty.map(|(owner, _)| owner.to_owned()).collect()
+            empty.map(|(owner, entry)| (owner.to_owned(), entry.touched)).collect()
         };
-        for owner in doubtful {
+        let reader = self.reader(Priority::Audit);
+        for (owner, touched) in doubtful {
             // The tagging API shows for a while what is gone.
-            self.look(&owner, Priority::Audit).await.map_err(|e| failed(&e))?;
+            let tree = reader.whole(&self.settings.cluster.id, &owner, &Observed::default()).await;
+            let tree = tree.map_err(|e| failed(&e))?;
+            let mut known = self.known();
+            // What is being made, or taken over, meanwhile counts more than what was read of it.
+            if known.entry(&owner).is_some_and(|entry| entry.touched == touched) {
+                known.seen(&owner, tree);
+            }
         }
         let mut known = self.known();
         known.forget_empty();
