@@ -84,6 +84,10 @@ pub struct ControllerArgs {
     /// Namespace of the Lease of the peer that `--adopt` names: where it runs.
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system", help_heading = "Provider")]
     pub adopt_lease_namespace: String,
+    /// The controllers that `--adopt` names do nothing any more: their Leases are not looked at. Needed where the Lease is another's too, as that of
+    /// cloud-provider-aws, which goes on being held while that controller runs for nodes alone (`--controllers=*,-service-lb-controller`).
+    #[arg(long, help_heading = "Provider")]
+    pub adopt_peer_stopped: bool,
     /// Log and file.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -112,7 +116,7 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "NAME")]
     pub cloud_provider: Option<String>,
     /// Take over the load balancers that this other controller made for the same objects, as they are: the same address, nothing changed but
-    /// our mark. Of AWS `aws-load-balancer-controller`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that
+    /// our mark. Of AWS `aws-load-balancer-controller` or `cloud-provider-aws`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that
     /// controller holds its Lease. Without the flag nothing of others is ever taken over.
     #[arg(long, value_name = "NAME")]
     pub adopt: Option<String>,

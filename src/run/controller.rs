@@ -232,6 +232,8 @@ async fn run_with<P: CloudProvider>(
             let namespace = config.provider.config_namespace.clone();
             Some(metallb::follow(connection.client(), namespace, Part::Controller))
         }
+        // That it is stopped is the user's word: its Lease may be held for other work.
+        (None, Some(_)) if config.adopt_peer_stopped => None,
         (None, Some(peer)) => {
             let namespace = config.adopt_lease_namespace.clone();
             Some(peer::follow(connection.client(), namespace, peer))

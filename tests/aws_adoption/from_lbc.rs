@@ -1,32 +1,15 @@
-//! Coming from aws-load-balancer-controller and going back, against that controller itself: docs/migrate-from-lbc.md walked through, with traffic running all the
-//! time.
-
-mod support;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+//! aws-load-balancer-controller: docs/migrate-from-lbc.md.
 
 use anyhow::{Context, Result, ensure};
-use causeway_bed::aws::{Account, Aws};
 use causeway_bed::lbc::{self, Lbc};
-use causeway_bed::{Bed, wait};
-use serde_json::Value;
-use support::PODS;
-use support::controller::Controller;
+use causeway_bed::wait;
 
-/// Longest wait for what AWS takes its time for.
-const MADE: Duration = Duration::from_secs(300);
+use crate::support::PODS;
+use crate::support::controller::Controller;
+use crate::world::{APPLICATION, MADE, World};
 
 const OBJECTS: &str = r"
 {apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: alb}, spec: {controller: ingress.k8s.aws/alb}}
----
-{apiVersion: apps/v1, kind: Deployment, metadata: {name: hello, namespace: default}, spec: {
-  replicas: 3, selector: {matchLabels: {app: hello}}, template: {metadata: {labels: {app: hello}}, spec: {
-    topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule,
-      labelSelector: {matchLabels: {app: hello}}}],
-    containers: [{name: web, image: 'agnhost:2.53', args: [netexec, --http-port=8080],
-      readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}}]}}}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: plain, namespace: default, annotations: {
     service.beta.kubernetes.io/aws-load-balancer-scheme: internet-facing,
@@ -63,125 +46,8 @@ const FRONTS: [(&str, &str); 5] = [
     ("ingress/two", "two.example"),
 ];
 
-struct World {
-    aws: Aws,
-    account: Account,
-    bed: Bed,
-}
-
-impl World {
-    async fn start() -> Result<World> {
-        let bed = support::empty_bed(3).await?;
-        let aws = Aws::builder().start(&bed).await?;
-        let account = Account::builder().create(&aws, &bed).await?;
-        account.label_nodes(&bed).await?;
-        bed.apply(&lbc::definitions()?)?;
-        bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
-        bed.apply(OBJECTS)?;
-        let timeout = format!("--timeout={}s", PODS.as_secs());
-        bed.kubectl(&["rollout", "status", "deployment/hello", &timeout])?;
-        Ok(World { aws, account, bed })
-    }
-
-    fn field(&self, object: &str, path: &str) -> Result<String> {
-        self.bed.kubectl(&["get", object, "-o", &format!("jsonpath={{{path}}}")])
-    }
-
-    fn hostnames(&self) -> Result<BTreeMap<&'static str, String>> {
-        FRONTS
-            .iter()
-            .map(|(object, _)| {
-                Ok((*object, self.field(object, ".status.loadBalancer.ingress[0].hostname")?.to_lowercase()))
-            })
-            .collect()
-    }
-
-    fn finalizers(&self, object: &str) -> Result<String> {
-        self.field(object, ".metadata.finalizers")
-    }
-
-    fn answers(&self, hostname: &str, host: &str) -> Result<()> {
-        let url = format!("http://{hostname}/hostname");
-        let header = format!("Host: {}", if host.is_empty() { hostname } else { host });
-        let said = self.bed.remote_ns().run(&["curl", "-s", "-S", "-m", "5", "-H", &header, &url])?;
-        ensure!(said.starts_with("hello-"), "{url} of {host}: {said}");
-        Ok(())
-    }
-
-    /// Waits until everything is served; the host names.
-    async fn served(&self) -> Result<BTreeMap<&'static str, String>> {
-        wait::until("all load balancers to serve", MADE, async || {
-            let names = self.hostnames()?;
-            for (object, host) in FRONTS {
-                let name = &names[object];
-                ensure!(!name.is_empty(), "{object} has no host name");
-                self.answers(name, host)?;
-            }
-            Ok(names)
-        })
-        .await
-    }
-
-    /// Everything that AWS holds, without tags, targets and times, as a second client sees it.
-    fn settings(&self) -> Result<Value> {
-        let program = r"
-import boto3, json
-elb, out = boto3.client('elbv2'), {}
-for lb in elb.describe_load_balancers()['LoadBalancers']:
-    arn = lb['LoadBalancerArn']
-    of = {'lb': {k: lb.get(k) for k in ['LoadBalancerName', 'DNSName', 'Scheme', 'Type', 'IpAddressType']}, 'groups': sorted(lb.get('SecurityGroups', [])),
-          'attributes': sorted((a['Key'], a['Value']) for a in elb.describe_load_balancer_attributes(LoadBalancerArn=arn)['Attributes'])}
-    for listener in elb.describe_listeners(LoadBalancerArn=arn)['Listeners']:
-        rules = elb.describe_rules(ListenerArn=listener['ListenerArn'])['Rules']
-        of[listener['ListenerArn']] = [(r['RuleArn'], r['Priority'], r['Conditions'], r['Actions']) for r in rules]
-    for group in elb.describe_target_groups(LoadBalancerArn=arn)['TargetGroups']:
-        group.pop('LoadBalancerArns', None)
-        of[group['TargetGroupArn']] = (group, sorted((a['Key'], a['Value']) for a in elb.describe_target_group_attributes(TargetGroupArn=group['TargetGroupArn'])['Attributes']))
-    out[arn] = of
-print(json.dumps(out, sort_keys=True, default=str))
-";
-        Ok(serde_json::from_str(&self.aws.python(program)?)?)
-    }
-
-    fn environment(&self) -> [(&'static str, String); 5] {
-        [
-            ("AWS_ENDPOINT_URL", self.aws.outside_endpoint()),
-            ("AWS_REGION", self.account.region.clone()),
-            ("AWS_ACCESS_KEY_ID", "bed".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "bed".to_owned()),
-            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ]
-    }
-
-    fn arguments(&self) -> Vec<String> {
-        vec![
-            "--cloud-provider=aws".to_owned(),
-            format!("--kubeconfig={}", self.bed.kubeconfig().display()),
-            format!("--cluster-name={}", self.account.cluster),
-            format!("--aws-vpc-id={}", self.account.vpc),
-            format!("--ingress-controller={}", lbc::INGRESS_CONTROLLER),
-            "--adopt=aws-load-balancer-controller".to_owned(),
-        ]
-    }
-
-    /// A command of ours that ends; what it printed.
-    fn causeway(&self, command: &str, more: &[&str]) -> Result<String> {
-        let environment = self.environment();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_causeway"));
-        process.arg(command).args(more).envs(environment.iter().map(|(k, v)| (k, v))).stdin(Stdio::null());
-        let output = process.env("KUBECONFIG", self.bed.kubeconfig()).output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success(), "{command}: {said}{}", String::from_utf8_lossy(&output.stderr));
-        Ok(said)
-    }
-
-    fn controller(&self) -> Result<Controller> {
-        let (arguments, environment) = (self.arguments(), self.environment());
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        Controller::start_with(&arguments, &environment)
-    }
-}
+/// What the controller is told.
+const FLAGS: [&str; 2] = ["--ingress-controller=ingress.k8s.aws/alb", "--adopt=aws-load-balancer-controller"];
 
 const OURS: &str = "load-balancer-cleanup";
 
@@ -193,14 +59,15 @@ async fn everything_of_the_aws_controller_becomes_ours_and_its_own_again() {
 }
 
 async fn migrate() -> Result<()> {
-    let world = World::start().await?;
+    let world = World::start(&[&lbc::definitions()?, APPLICATION, OBJECTS], &FRONTS, &FLAGS).await?;
+    world.bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
     let peer = Lbc::start(&world.bed, &world.aws, &world.account)?;
     let before = world.served().await.with_context(|| peer.log())?;
     ensure!(before["ingress/one"] == before["ingress/two"], "{before:?}");
     let settings = world.settings()?;
 
     // What would happen is shown before; nothing happens while the peer works.
-    let mut controller = world.controller()?;
+    let mut controller = world.controller(&[])?;
     controller.says(&["aws-load-balancer-controller works: nothing is done"]).await?;
     let arguments = world.arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -212,7 +79,6 @@ async fn migrate() -> Result<()> {
     }
 
     // The peer goes; requests go on.
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mark = world.aws.gate().calls.last();
     // What its chart installs beside it stays behind when it is stopped.
     world.bed.apply(&lbc::webhooks()?)?;
@@ -228,36 +94,11 @@ async fn migrate() -> Result<()> {
             .await
             .with_context(|| controller.log())?;
         }
-        // All is done: the last mark is written.
-        wait::until("the controller to be content", MADE, async || {
-            let applied = applied(&world)?;
-            ensure!(applied.len() == 4 && applied.iter().all(|mark| mark.starts_with("v1:")), "{applied:?}");
-            Ok(())
-        })
-        .await
-        .with_context(|| controller.log())
+        world.content().await.with_context(|| controller.log())?;
+        ensure!(world.applied()?.len() == 4, "{:?}", world.applied()?);
+        Ok(())
     };
-    let mut asked = 0_usize;
-    let asking = async {
-        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-            for (object, host) in FRONTS {
-                world.answers(&before[object], host).with_context(|| format!("after {asked} requests"))?;
-                asked += 1;
-            }
-            tokio::task::yield_now().await;
-        }
-        anyhow::Ok(())
-    };
-    let (taken, unbroken) = tokio::join!(
-        async {
-            let outcome = adopted.await;
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            outcome
-        },
-        asking
-    );
-    taken?;
-    unbroken?;
+    let asked = world.unbroken(&before, adopted).await?;
     println!("{asked} requests, all answered");
     let path = "jsonpath={.items[?(@.reason==\"AdoptedLoadBalancer\")].involvedObject.name}";
     let told = world.bed.kubectl(&["get", "events", "-o", path])?;
@@ -269,8 +110,7 @@ async fn migrate() -> Result<()> {
     ensure!(world.hostnames()? == before, "{:?}", world.hostnames()?);
     let now = world.settings()?;
     ensure!(now == settings, "settings changed:\n{settings}\n{now}");
-    let writes: BTreeSet<String> =
-        world.aws.mutations().into_iter().filter(|call| call.number > mark).map(|call| call.action).collect();
+    let writes = world.writes(mark);
     println!("mutations: {writes:?}");
     let harmless = ["AddTags", "CreateTags", "AuthorizeSecurityGroupIngress"];
     ensure!(writes.iter().all(|action| harmless.contains(&action.as_str())), "{writes:?}");
@@ -330,16 +170,4 @@ async fn webhooks_are_told(world: &World, controller: &Controller) -> Result<()>
     let both = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
     world.bed.kubectl(&["delete", both, lbc::WEBHOOKS])?;
     world.bed.apply(make).map(drop)
-}
-
-/// The marks of what was applied, of all load balancers.
-fn applied(world: &World) -> Result<Vec<String>> {
-    let program = r"
-import boto3
-elb = boto3.client('elbv2')
-arns = [lb['LoadBalancerArn'] for lb in elb.describe_load_balancers()['LoadBalancers']]
-for of in elb.describe_tags(ResourceArns=arns)['TagDescriptions']:
-    print(next((t['Value'] for t in of['Tags'] if t['Key'] == 'causeway.io/applied'), 'none'))
-";
-    Ok(world.aws.python(program)?.lines().map(str::to_owned).collect())
 }

@@ -151,7 +151,7 @@ impl<A: Api> Live<A> {
         let at = Instant::now();
         let tagged = reader.tagged(&self.mark()).await?;
         let theirs = match self.settings.adopt {
-            Some(_) => reader.tagged(&adopt::cluster_tags(&self.settings.cluster)).await?,
+            Some(peer) => reader.tagged(&adopt::cluster_tags(peer, &self.settings.cluster)).await?,
             None => Vec::new(),
         };
         let load_balancers = reader.load_balancers(&Which::All).await?;
@@ -208,7 +208,10 @@ impl<A: Api> Live<A> {
                 known.listed(&owner, tree);
             }
         }
-        known.peers = adopt::stacks(&list.theirs, &list.load_balancers, &list.target_groups);
+        known.peers = match self.settings.adopt {
+            Some(peer) => adopt::stacks(peer, &list.theirs, &list.load_balancers, &list.target_groups),
+            None => BTreeMap::new(),
+        };
         known.complete = true;
     }
 
