@@ -4,47 +4,11 @@ mod support;
 
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use causeway_bed::{Bed, wait};
 use serde_json::Value;
+use support::check::Checked;
 use support::{Lab, PODS, SOON};
-
-/// The exit status of `causeway check`, and its findings by what they are about.
-struct Checked {
-    status: Option<i32>,
-    findings: Vec<Value>,
-}
-
-impl Checked {
-    fn run(bed: &Bed, more: &[&str]) -> Result<Checked> {
-        let output = Command::new(env!("CARGO_BIN_EXE_causeway"))
-            .args(["check", "-o", "json"])
-            .args(more)
-            .env("KUBECONFIG", bed.kubeconfig())
-            .stdin(Stdio::null())
-            .output()?;
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-        let findings = report["findings"].as_array().cloned().unwrap_or_default();
-        Ok(Checked { status: output.status.code(), findings })
-    }
-
-    /// That there is a finding of this level about this, whose message holds the part.
-    fn says(&self, level: &str, about: &str, part: &str) -> Result<()> {
-        let fits = |f: &Value| {
-            f["level"] == level
-                && f["about"].as_str().is_some_and(|a| a.contains(about))
-                && f["message"].as_str().is_some_and(|m| m.contains(part))
-        };
-        let all: Vec<String> = self.findings.iter().map(Value::to_string).collect();
-        ensure!(
-            self.findings.iter().any(fits),
-            "no {level} about {about} with {part:?} in\n{}",
-            all.join("\n")
-        );
-        Ok(())
-    }
-}
 
 /// The status of a ConfigurationState, once it is as `holds` says.
 async fn state(bed: &Bed, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {

@@ -84,6 +84,10 @@ pub struct ControllerArgs {
     /// Namespace of the Lease of the peer that `--adopt` names: where it runs.
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system", help_heading = "Provider")]
     pub adopt_lease_namespace: String,
+    /// The controllers that `--adopt` names do nothing any more: their Leases are not looked at. Needed where the Lease is another's too, as that of
+    /// cloud-provider-aws, which goes on being held while that controller runs for nodes alone (`--controllers=*,-service-lb-controller`).
+    #[arg(long, help_heading = "Provider")]
+    pub adopt_peer_stopped: bool,
     /// Log and file.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -97,6 +101,8 @@ pub enum Peer {
     MetalLb,
 }
 
+/// The provider that `causeway check` looks at if none is named.
+pub const CHECKED_BY_DEFAULT: &str = "metal";
 /// Default of `--config-namespace`.
 pub const CONFIG_NAMESPACE: &str = "metallb-system";
 /// Default of `--membership-secret`.
@@ -110,7 +116,7 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "NAME")]
     pub cloud_provider: Option<String>,
     /// Take over the load balancers that this other controller made for the same objects, as they are: the same address, nothing changed but
-    /// our mark. Of AWS `aws-load-balancer-controller`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that
+    /// our mark. Of AWS `aws-load-balancer-controller` or `cloud-provider-aws`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that
     /// controller holds its Lease. Without the flag nothing of others is ever taken over.
     #[arg(long, value_name = "NAME")]
     pub adopt: Option<String>,
@@ -444,21 +450,12 @@ pub struct CheckArgs {
     /// Form of the output.
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
     pub output: OutputFormat,
-    /// The provider: metal. `metallb` means the same.
-    #[arg(long, value_name = "NAME", default_value = "metal")]
-    pub cloud_provider: String,
     /// Namespace that Causeway runs in: of its Pods, accounts, Lease and key.
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
     pub namespace: String,
-    /// Namespace of address pools and advertisements.
-    #[arg(long, value_name = "NAMESPACE", default_value = CONFIG_NAMESPACE)]
-    pub config_namespace: String,
-    /// Services of exactly this spec.loadBalancerClass are ours, as the controller was told. Repeatable.
-    #[arg(long = "load-balancer-class", value_name = "CLASS", action = ArgAction::Append)]
-    pub load_balancer_class: Vec<String>,
-    /// Services without a class are ours too, as the controller was told [default: true without --load-balancer-class].
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub own_classless: Option<bool>,
+    /// Provider, classes and names, as the controller was told. Without a provider it is metal.
+    #[command(flatten)]
+    pub provider: ProviderArgs,
     /// API server.
     #[command(flatten)]
     pub kube: KubeArgs,

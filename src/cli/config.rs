@@ -141,6 +141,8 @@ pub struct ControllerConfig {
     pub coexist: Option<Peer>,
     /// Namespace of the Lease of the peer of [`ProviderConfig::adopt`].
     pub adopt_lease_namespace: String,
+    /// The peers of [`ProviderConfig::adopt`] do nothing any more, whoever holds their Leases.
+    pub adopt_peer_stopped: bool,
     /// Log.
     pub log: LogConfig,
 }
@@ -167,16 +169,10 @@ pub struct PlanConfig {
 pub struct CheckConfig {
     /// Form of the output.
     pub output: OutputFormat,
-    /// The provider; bare metal.
-    pub provider: Provider,
+    /// Provider and classes.
+    pub provider: ProviderConfig,
     /// Namespace of Pods, accounts, Lease and key.
     pub namespace: String,
-    /// Namespace of pools and advertisements.
-    pub config_namespace: String,
-    /// Exactly these classes are ours.
-    pub load_balancer_classes: Vec<String>,
-    /// Services without a class are ours too.
-    pub own_classless: bool,
     /// API server.
     pub kube: KubeConfig,
     /// Log.
@@ -285,6 +281,9 @@ impl Check {
         if args.coexist.is_some() && provider.as_ref().is_some_and(|p| !p.provider.has_own_kinds()) {
             self.error("--coexist", "only bare metal has such a peer: take the flag away");
         }
+        if args.adopt_peer_stopped && provider.as_ref().is_some_and(|p| p.adopt.is_none()) {
+            self.error("--adopt-peer-stopped", "there is no peer without --adopt: take the flag away");
+        }
         let secret = args.membership_secret.unwrap_or_else(|| args::MEMBERSHIP_SECRET.to_owned());
         let membership_secret = self.object_name("--membership-secret", &secret);
         let name = provider.as_ref().map_or("unknown", |p| p.provider.name());
@@ -299,6 +298,7 @@ impl Check {
             membership_secret: membership_secret?,
             coexist: args.coexist,
             adopt_lease_namespace: args.adopt_lease_namespace,
+            adopt_peer_stopped: args.adopt_peer_stopped,
             log,
         })
     }
@@ -342,31 +342,24 @@ impl Check {
         LeaderConfig { elect: args.leader_elect, lease_duration, renew_deadline, retry_period, lease }
     }
 
-    fn check(&mut self, args: CheckArgs) -> Option<CheckConfig> {
-        let provider = self.cloud_provider(Some(&args.cloud_provider));
-        if let Some(provider) = provider
-            && !provider.has_own_kinds()
+    fn check(&mut self, mut args: CheckArgs) -> Option<CheckConfig> {
+        args.provider.cloud_provider.get_or_insert_with(|| args::CHECKED_BY_DEFAULT.to_owned());
+        let provider = self.provider(args.provider);
+        if let Some(provider) = provider.as_ref().map(|p| p.provider)
+            && !provider.can_be_checked()
         {
-            self.error(
-                "--cloud-provider",
-                format!("there is nothing to check for provider {provider}: only metal"),
+            let checked: Vec<&str> =
+                Provider::ALL.iter().filter(|p| p.can_be_checked()).map(|p| p.name()).collect();
+            let message = format!(
+                "there is nothing to check for provider {provider}, only for: {}",
+                checked.join(", ")
             );
+            self.error("--cloud-provider", message);
         }
         self.namespace("--namespace", &args.namespace);
-        self.namespace("--config-namespace", &args.config_namespace);
-        let load_balancer_classes = self.classes(args.load_balancer_class);
         let kube = self.kube(args.kube);
         let log = self.log(args.common);
-        Some(CheckConfig {
-            output: args.output,
-            provider: provider?,
-            namespace: args.namespace,
-            config_namespace: args.config_namespace,
-            own_classless: args.own_classless.unwrap_or(load_balancer_classes.is_empty()),
-            load_balancer_classes,
-            kube,
-            log,
-        })
+        Some(CheckConfig { output: args.output, provider: provider?, namespace: args.namespace, kube, log })
     }
 
     fn release(&mut self, args: ReleaseArgs) -> Option<ReleaseConfig> {

@@ -35,6 +35,31 @@ fn other_providers_list_those_there_are(#[case] name: &str, #[case] says: &str) 
 }
 
 #[test]
+fn a_check_takes_the_flags_of_the_controller() {
+    let of = |line: &str| match config(line) {
+        Ok(Config::Check(check)) => *check,
+        other => panic!("{other:?}"),
+    };
+    #[cfg(feature = "metal")]
+    {
+        let metal = of("check --config-namespace=pools --namespace=lb");
+        assert_eq!((metal.provider.provider, metal.namespace.as_str()), (Provider::Metal, "lb"));
+        assert_eq!(metal.provider.config_namespace, "pools");
+    }
+    #[cfg(feature = "aws")]
+    {
+        let aws = of("check --cloud-provider=aws --cluster-name=prod --aws-vpc-id=vpc-1");
+        assert_eq!(aws.provider.provider, Provider::Aws);
+        assert_eq!(aws.provider.aws.vpc_id.as_deref(), Some("vpc-1"));
+    }
+    #[cfg(feature = "model")]
+    {
+        let found = errors("check --cloud-provider=model");
+        assert!(found[0].message.contains("only for: "), "{found:?}");
+    }
+}
+
+#[test]
 fn all_that_is_wrong_is_said_at_once() {
     let found = errors("controller --kube-api-burst=0 --node-quiet-period=9s --concurrent-service-syncs=0");
     let mut flags: Vec<&str> = found.iter().map(|e| e.flag).collect();

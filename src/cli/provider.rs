@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::kube::webhooks::Traits;
+
 /// A provider that is compiled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
@@ -125,6 +127,21 @@ impl Provider {
         }
     }
 
+    /// `causeway check` knows what has to be there.
+    #[must_use]
+    pub fn can_be_checked(self) -> bool {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => true,
+            #[cfg(feature = "metal")]
+            Self::Metal => true,
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => false,
+            #[cfg(feature = "model")]
+            Self::Model => false,
+        }
+    }
+
     /// The controllers whose load balancers it can take over (`--adopt`).
     #[must_use]
     pub fn peers(self) -> &'static [causeway_api::Peer] {
@@ -137,6 +154,25 @@ impl Provider {
             Self::OpenStack => &[],
             #[cfg(feature = "model")]
             Self::Model => &[],
+        }
+    }
+
+    /// Whose webhooks the controller looks for, since they may be left behind; it needs rights for that.
+    #[must_use]
+    pub fn webhooks_of(self) -> Option<Traits> {
+        match self {
+            #[cfg(feature = "aws")]
+            Self::Aws => Some(Traits {
+                peer: causeway_aws::adopt::LBC.name,
+                suffix: causeway_aws::adopt::LBC_WEBHOOKS,
+                group: "",
+            }),
+            #[cfg(feature = "metal")]
+            Self::Metal => None,
+            #[cfg(feature = "openstack")]
+            Self::OpenStack => None,
+            #[cfg(feature = "model")]
+            Self::Model => None,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::events::Events;
 use super::types::{MetaOnly, Own};
-use super::{client, records, status, watch};
+use super::{client, records, status, watch, webhooks};
 use crate::engine::cluster::{Cluster, ClusterError, EventNote, Wanted, Written};
 use crate::state::index::Record;
 use crate::state::records::{OwnRecord, Path};
@@ -106,6 +106,12 @@ pub fn resource(kinds: &[OwnKind], kind: &Kind) -> Option<ApiResource> {
         Kind::Own(own) => match kinds.iter().find(|k| k.kind == own) {
             Some(k) => Some(watch::api_resource(k)),
             None if own == "Namespace" => Some(full("", "Namespace", "namespaces")),
+            None if own == webhooks::MUTATING => {
+                Some(full(webhooks::GROUP, own, "mutatingwebhookconfigurations"))
+            }
+            None if own == webhooks::VALIDATING => {
+                Some(full(webhooks::GROUP, own, "validatingwebhookconfigurations"))
+            }
             None => None,
         },
     }

@@ -12,6 +12,7 @@
 //! | [`metallb`] | I/O: whether MetalLB runs here; its rules are pure |
 //! | [`peer`] | I/O: whether a peer works whose load balancers are to be taken over |
 //! | `tls` | I/O: certificates in Secrets, on OpenStack |
+//! | [`webhooks`] | I/O: webhooks that a peer left behind; what counts as such is pure |
 //! | [`client`] | I/O: configuration, connection, rate limit |
 
 pub mod client;
@@ -29,6 +30,7 @@ pub mod status;
 pub mod tls;
 pub mod types;
 pub mod watch;
+pub mod webhooks;
 
 /// An error with all its causes, for one line: what a person needs is often in the last.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -6,8 +6,9 @@
 
 use anyhow::{Context, bail};
 use causeway_aws::cloud::sdk::{Connection as Endpoint, Sdk, metadata};
-use causeway_aws::inventory::Inventory;
+use causeway_aws::inventory::{Cluster, Inventory};
 use causeway_aws::live::{Live, Settings};
+use causeway_aws::options::Options;
 use causeway_aws::stack::TargetType;
 use causeway_aws::{Aws, Overrides};
 use tracing::info;
@@ -18,11 +19,22 @@ use crate::kube::client::Connection;
 /// The provider that works on AWS.
 pub(crate) type LiveAws = Aws<Live<Sdk>>;
 
-/// The provider, for this cluster.
+/// Who the cluster is, and the way to its account.
+pub(crate) struct Account {
+    /// The clients.
+    pub(crate) sdk: Sdk,
+    /// The cluster; its id, region and VPC are known.
+    pub(crate) cluster: Cluster,
+    /// Options.
+    pub(crate) options: Options,
+    overrides: Overrides,
+}
+
+/// Finds out what flags and file do not say; AWS itself is not asked.
 ///
 /// # Errors
 /// The file of `--cloud-config` cannot be read or names what it must not; region or VPC cannot be found out.
-pub(crate) async fn aws(config: &ProviderConfig, connection: &Connection) -> anyhow::Result<LiveAws> {
+pub(crate) async fn account(config: &ProviderConfig, connection: &Connection) -> anyhow::Result<Account> {
     let overrides: Overrides = config.aws_overrides();
     let Inventory { cluster, options, aws } = read(config)?;
     if aws != Default::default() {
@@ -46,6 +58,15 @@ pub(crate) async fn aws(config: &ProviderConfig, connection: &Connection) -> any
         })?;
     }
     info!(cluster = cluster.id, region = cluster.region, vpc = cluster.vpc_id, "AWS");
+    Ok(Account { sdk, cluster, options, overrides })
+}
+
+/// The provider, for this cluster.
+///
+/// # Errors
+/// See [`account`].
+pub(crate) async fn aws(config: &ProviderConfig, connection: &Connection) -> anyhow::Result<LiveAws> {
+    let Account { sdk, cluster, options, overrides } = account(config, connection).await?;
     let pods = options.default_target_type == TargetType::Ip;
     // Which Ingresses share a load balancer depends on it, wherever it was said.
     let overrides = Overrides { compat: Some(options.compat), ..overrides };

@@ -34,6 +34,7 @@ use crate::kube::lease::{Elector, Leadership, LeaseSettings, Timing, identity};
 use crate::kube::metallb::{self, Part};
 use crate::kube::peer::{self, Presence};
 use crate::kube::watch::{Interest, watch};
+use crate::kube::webhooks;
 use crate::nodes::{self, run::Runner};
 use crate::state::index::{Index, Rules};
 
@@ -194,6 +195,15 @@ async fn run_with<P: CloudProvider>(
         settings,
         metrics: nodes::run::Metrics::register(ours),
     });
+    // A dry run writes nothing, no Event either.
+    let webhooks = config.provider.provider.webhooks_of().filter(|_| !config.engine.dry_run);
+    let webhooks = webhooks.map(|traits| webhooks::Watch {
+        client: connection.client(),
+        traits,
+        taken_over: config.provider.adopt.is_some_and(|peer| peer.name == traits.peer),
+        events: events.clone(),
+        metrics: webhooks::Metrics::register(ours),
+    });
     let cluster = KubeCluster::new(connection.client(), wants.kinds.clone(), events);
     let kinds = kinds(&wants);
     let engine = Arc::new(Engine::new(Arc::clone(&provider), cluster, index, kinds, config.engine, metrics));
@@ -222,6 +232,8 @@ async fn run_with<P: CloudProvider>(
             let namespace = config.provider.config_namespace.clone();
             Some(metallb::follow(connection.client(), namespace, Part::Controller))
         }
+        // That it is stopped is the user's word: its Lease may be held for other work.
+        (None, Some(_)) if config.adopt_peer_stopped => None,
         (None, Some(peer)) => {
             let namespace = config.adopt_lease_namespace.clone();
             Some(peer::follow(connection.client(), namespace, peer))
@@ -268,7 +280,15 @@ async fn run_with<P: CloudProvider>(
                 working.cancelled().await;
             }
         };
-        tokio::join!(run_nodes, run_engine);
+        let watch_webhooks = async {
+            if let Some(webhooks) = &webhooks {
+                tokio::select! {
+                    () = webhooks.run() => {}
+                    () = working.cancelled() => {}
+                }
+            }
+        };
+        tokio::join!(run_nodes, run_engine, watch_webhooks);
     };
 
     // A dry run must not take the Lease from the controller that works.

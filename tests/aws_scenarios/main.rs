@@ -5,6 +5,7 @@
 //! busy machine makes a test slow, not wrong.
 
 mod bindings;
+mod check;
 mod clusters;
 mod faults;
 mod ingresses;

@@ -5,6 +5,7 @@
 // Each test program uses a part of it.
 #![allow(dead_code, reason = "shared by several test programs, each of which uses a part")]
 
+pub mod check;
 pub mod controller;
 pub mod traffic;
 

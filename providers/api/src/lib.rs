@@ -13,6 +13,7 @@
 
 mod error;
 mod fence;
+mod finding;
 mod hash;
 mod instance;
 mod key;
@@ -25,6 +26,7 @@ mod status;
 
 pub use error::{CloudError, Result};
 pub use fence::{Fence, Permit};
+pub use finding::{Finding, Level};
 pub use hash::{AppliedHash, SCHEMA, digest};
 pub use instance::{AddressKind, Found, Instance, NodeAddress, NodeRef};
 pub use key::{Kind, Layer, LbKey, ObjectRef, Owner};

@@ -129,6 +129,56 @@ pub fn class(code: &str) -> Class {
     }
 }
 
+/// Whether a right is missing.
+#[must_use]
+pub fn denied(failure: &Failure) -> bool {
+    matches!(
+        failure.code(),
+        "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "UnauthorizedOperation"
+    )
+}
+
+/// Whether it is not known who asks: AWS does not take the credentials.
+#[must_use]
+pub fn credentials_refused(failure: &Failure) -> bool {
+    matches!(
+        failure.code(),
+        "AuthFailure"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "IncompleteSignature"
+            | "InvalidClientTokenId"
+            | "MissingAuthenticationToken"
+            | "OptInRequired"
+            | "RequestExpired"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+    )
+}
+
+/// Whether AWS refused a call for what it asks for, so that the right to it was there: rights are looked at first.
+#[must_use]
+pub fn permitted(failure: &Failure) -> bool {
+    let of_aws = matches!(
+        failure.code(),
+        "" | "InternalError"
+            | "InternalFailure"
+            | "InternalServerError"
+            | "InternalServiceError"
+            | "RequestTimeout"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException"
+            | "Unavailable"
+    );
+    !of_aws && !denied(failure) && !credentials_refused(failure) && !throttled(failure)
+}
+
+/// Whether a dry run says that the call is allowed.
+#[must_use]
+pub fn would_succeed(failure: &Failure) -> bool {
+    failure.code() == "DryRunOperation"
+}
+
 /// The state that a failure tells of, if it does.
 #[must_use]
 pub fn state(failure: &Failure) -> Option<State> {

@@ -67,8 +67,8 @@ pub struct Facts {
     pub options: Options,
     /// What AWS answered.
     pub aws: Arc<Answers>,
-    /// Load balancers of the peer may be taken over.
-    pub adopts: bool,
+    /// Whose load balancers may be taken over.
+    pub adopts: Option<&'static Peer>,
     /// The same for load balancers that are, or were, taken over from the peer: everything in its way.
     pub of_peer: Option<Box<Facts>>,
 }
@@ -83,7 +83,7 @@ impl Facts {
             let tag = |key| self.aws.tag_of(&lb.load_balancer_arn, key);
             lb.kind == kind && tag(TAG_OWNER) == Some(owner.as_str()) && tag(TAG_CLUSTER) == Some(cluster)
         });
-        ours.or_else(|| self.adopts.then(|| adopt::existing(&self.cluster, &self.aws, key, kind))?)
+        ours.or_else(|| adopt::existing(self.adopts?, &self.cluster, &self.aws, key, kind))
     }
 
     /// The facts that count for a load balancer: one that was taken over, or is about to be, is the peer's in all but the mark.
@@ -94,7 +94,7 @@ impl Facts {
         else {
             return self;
         };
-        let adopted = self.aws.tag_of(&found.load_balancer_arn, TAG_ADOPTED) == Some(adopt::LBC.name);
+        let adopted = self.aws.tag_of(&found.load_balancer_arn, TAG_ADOPTED).is_some();
         let shown =
             lb.members.iter().flat_map(|member| &member.current).filter_map(|point| point.hostname.as_ref());
         let about_to_be = self.aws.tag_of(&found.load_balancer_arn, TAG_OWNER).is_none()
@@ -145,14 +145,14 @@ pub fn facts(overrides: &Overrides, _objects: &OwnObjects, inventory: &Inventory
         }
     }
     let aws = Arc::new(inventory.aws.clone());
-    let adopts = overrides.adopt.is_some();
+    let adopts = overrides.adopt;
     let adopted =
         aws.load_balancers().iter().any(|lb| aws.tag_of(&lb.load_balancer_arn, TAG_ADOPTED).is_some());
-    let of_peer = (adopts || adopted).then(|| {
+    let of_peer = (adopts.is_some() || adopted).then(|| {
         let options = Options { compat: Compat::Lbc, ..options.clone() };
         Box::new(Facts { cluster: cluster.clone(), options, aws: Arc::clone(&aws), adopts, of_peer: None })
     });
-    (Facts { cluster, options, aws, adopts: false, of_peer }, problems)
+    (Facts { cluster, options, aws, adopts: None, of_peer }, problems)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod alb;
 pub mod annotations;
 mod apply;
 pub mod calls;
+pub mod check;
 pub mod cloud;
 pub mod differences;
 pub mod errors;

@@ -153,7 +153,7 @@ impl<A: Api> Live<A> {
         let at = Instant::now();
         let tagged = reader.tagged(&self.mark()).await?;
         let theirs = match self.settings.adopt {
-            Some(_) => reader.tagged(&adopt::cluster_tags(&self.settings.cluster)).await?,
+            Some(peer) => reader.tagged(&adopt::cluster_tags(peer, &self.settings.cluster)).await?,
             None => Vec::new(),
         };
         let load_balancers = reader.load_balancers(&Which::All).await?;
@@ -210,7 +210,10 @@ impl<A: Api> Live<A> {
                 known.listed(&owner, tree);
             }
         }
-        known.peers = adopt::stacks(&list.theirs, &list.load_balancers, &list.target_groups);
+        known.peers = match self.settings.adopt {
+            Some(peer) => adopt::stacks(peer, &list.theirs, &list.load_balancers, &list.target_groups),
+            None => BTreeMap::new(),
+        };
         known.complete = true;
     }
 
@@ -247,7 +250,7 @@ impl<A: Api> Live<A> {
 }
 
 /// Adds one page of one answer to the others.
-fn merge(all: &mut Answers, some: Answers) {
+pub(crate) fn merge(all: &mut Answers, some: Answers) {
     macro_rules! add {
         ($($field:ident: $list:ident),*) => {$(
             if let Some(more) = some.$field {
@@ -355,14 +358,21 @@ impl<A: Api> Cloud for Live<A> {
                 }
             }
         }
-        let doubtful: Vec<String> = {
+        let doubtful: Vec<(String, u64)> = {
             let known = self.known();
             let empty = known.entries().filter(|(_, e)| e.doubtful && e.tree.is_empty());
-            empty.map(|(owner, _)| owner.to_owned()).collect()
+            empty.map(|(owner, entry)| (owner.to_owned(), entry.touched)).collect()
         };
-        for owner in doubtful {
+        let reader = self.reader(Priority::Audit);
+        for (owner, touched) in doubtful {
             // The tagging API shows for a while what is gone.
-            self.look(&owner, Priority::Audit).await.map_err(|e| failed(&e))?;
+            let tree = reader.whole(&self.settings.cluster.id, &owner, &Observed::default()).await;
+            let tree = tree.map_err(|e| failed(&e))?;
+            let mut known = self.known();
+            // What is being made, or taken over, meanwhile counts more than what was read of it.
+            if known.entry(&owner).is_some_and(|entry| entry.touched == touched) {
+                known.seen(&owner, tree);
+            }
         }
         let mut known = self.known();
         known.forget_empty();

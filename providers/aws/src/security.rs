@@ -33,6 +33,9 @@ const NODE_RULE: &str = "causeway.io: load balancers of the cluster";
 /// Description of those for a NodePort that one load balancer alone needs: whose they are stands after it. Such rules go when it needs them no more.
 pub(crate) const OWNED_RULE: &str = "causeway.io/owner: ";
 
+/// The same of cloud-provider-aws, whose rules name the load balancer; see [`crate::adopt`].
+const CPA_RULES: [&str; 2] = ["kubernetes.io/rule/nlb/client=", "kubernetes.io/rule/nlb/health="];
+
 /// Why a security group cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
@@ -269,12 +272,13 @@ pub fn signed(rule: IpPermission, owner: &str) -> IpPermission {
     rule
 }
 
-/// The only owner that needs a rule of the nodes' groups, if there is one.
+/// The only owner that needs a rule of the nodes' groups, if there is one; of a rule that was taken over with a load balancer the name of that.
 #[must_use]
 pub fn signer(rule: &IpPermission) -> Option<&str> {
     let of_rule = rule.ip_ranges.iter().map(|r| &r.description);
     let mut texts = of_rule.chain(rule.ipv6_ranges.iter().map(|r| &r.description));
-    texts.next()?.strip_prefix(OWNED_RULE)
+    let text = texts.next()?;
+    text.strip_prefix(OWNED_RULE).or_else(|| CPA_RULES.iter().find_map(|prefix| text.strip_prefix(prefix)))
 }
 
 /// Adds to what is shared the rules of a load balancer without groups: exactly its networking, with the traffic port's number.

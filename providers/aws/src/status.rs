@@ -14,9 +14,9 @@ use crate::stack::{AwsStack, LOAD_BALANCER, MemberPart};
 #[must_use]
 pub fn status(want: &AwsStack, have: &Observed) -> Vec<MemberStatus> {
     let front = serving(want, have, LOAD_BALANCER);
-    let adopted = have.load_balancers_of(LOAD_BALANCER).any(|lb| adopt::is_adopted(&lb.spec.tags));
+    let adopted = have.load_balancers_of(LOAD_BALANCER).find_map(|lb| adopt::adopted_from(&lb.spec.tags));
     let finalizers: Vec<String> =
-        if adopted { adopt::LBC.finalizers.iter().map(|f| (*f).to_owned()).collect() } else { Vec::new() };
+        adopted.iter().flat_map(|peer| peer.finalizers).map(|f| (*f).to_owned()).collect();
     want.members
         .iter()
         .map(|member| MemberStatus {

@@ -12,7 +12,7 @@ use crate::inventory::{ExistingLoadBalancer, Missing, RouteTable, Subnet, tag};
 use crate::stack::{IpAddressType, LoadBalancerType, Scheme};
 
 /// Free addresses that AWS asks for.
-const FREE_ADDRESSES: u32 = 8;
+pub(crate) const FREE_ADDRESSES: u32 = 8;
 
 /// What the subnets are for.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,8 @@ pub enum SubnetError {
     NoMainTable(String),
 }
 
-fn role(scheme: Scheme) -> &'static str {
+/// The tag by which subnets for a scheme are known.
+pub(crate) fn role(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::InternetFacing => "kubernetes.io/role/elb",
         Scheme::Internal => "kubernetes.io/role/internal-elb",

@@ -1,60 +1,27 @@
-//! `causeway check`: is the set-up sound? Reads the cluster only, and says of each thing that must be there whether it is, and what to do if not.
+//! `causeway check`: is the set-up sound? Reads the cluster, and the cloud where there is one, and says of each thing that must be there whether it is, and what to do if not.
 //!
 //! | module | is |
 //! |---|---|
-//! | [`rules`] | pure: what was read in, findings out |
+//! | [`live`] | I/O: what every provider has is read here, and the provider's own asked for |
+//! | [`rules`] | pure: that, judged |
 //! | [`rights`] | pure: the rights that deploy/ gives, as questions to the API server |
-//! | [`live`] | I/O: what is read |
+//! | `aws` | I/O: nodes and the account; what AWS holds is judged by `causeway_aws::check` |
+//! | `metal` | I/O: speakers, pools, kube-proxy; its rules are pure |
 
+#[cfg(feature = "aws")]
+mod aws;
 pub mod live;
+#[cfg(feature = "metal")]
+pub mod metal;
 pub mod rights;
 pub mod rules;
 
 use std::fmt::Write as _;
 
+pub use causeway_api::{Finding, Level};
 use serde::Serialize;
 
 use super::args::OutputFormat;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Works, but not as well as it could; or could not be looked at.
-    Warning,
-    /// Does not work until somebody does something.
-    Error,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub level: Level,
-    /// The object, or what else it is about.
-    pub about: String,
-    /// What was found, and what to do about it.
-    pub message: String,
-}
-
-impl Finding {
-    /// All is well.
-    pub fn ok(about: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { level: Level::Ok, about: about.into(), message: message.into() }
-    }
-
-    /// Something to know.
-    pub fn warning(about: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { level: Level::Warning, about: about.into(), message: message.into() }
-    }
-
-    /// Something to mend.
-    pub fn error(about: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { level: Level::Error, about: about.into(), message: message.into() }
-    }
-}
 
 /// All findings, in the order in which they were looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -10,12 +10,25 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde::Deserialize;
 
 use super::Finding;
+use crate::cli::provider::Provider;
 
-const MANIFESTS: [&str; 3] = [
-    include_str!("../../../deploy/kustomize/base/rbac.yaml"),
-    include_str!("../../../deploy/kustomize/metal/rbac-controller.yaml"),
-    include_str!("../../../deploy/kustomize/metal/rbac-speaker.yaml"),
-];
+const BASE: &str = include_str!("../../../deploy/kustomize/base/rbac.yaml");
+
+/// Those of a provider.
+fn manifests(provider: Provider) -> &'static [&'static str] {
+    match provider {
+        #[cfg(feature = "aws")]
+        Provider::Aws => &[BASE, include_str!("../../../deploy/kustomize/aws/rbac-controller.yaml")],
+        #[cfg(feature = "metal")]
+        Provider::Metal => &[
+            BASE,
+            include_str!("../../../deploy/kustomize/metal/rbac-controller.yaml"),
+            include_str!("../../../deploy/kustomize/metal/rbac-speaker.yaml"),
+        ],
+        #[allow(unreachable_patterns, reason = "only with some features there are others")]
+        _ => &[BASE],
+    }
+}
 
 /// What the manifests call the namespace of Pods and accounts.
 const RUNS_IN: &str = "kube-system";
@@ -77,10 +90,10 @@ struct RoleRef {
 ///
 /// # Errors
 /// A manifest that cannot be read; a test shows that there is none.
-pub fn needed(place: &Place) -> Result<Vec<Right>, serde_saphyr::Error> {
+pub fn needed(provider: Provider, place: &Place) -> Result<Vec<Right>, serde_saphyr::Error> {
     let mut roles: BTreeMap<(String, String, String), Vec<PolicyRule>> = BTreeMap::new();
     let mut bindings = Vec::new();
-    for text in MANIFESTS {
+    for text in manifests(provider) {
         for manifest in serde_saphyr::from_multiple::<Manifest>(text)? {
             if manifest.role.is_some() {
                 bindings.push(manifest);
@@ -192,7 +205,7 @@ pub fn judge(place: &Place, answers: &[(Right, SubjectAccessReviewStatus)]) -> V
     findings
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "metal"))]
 mod tests {
     use super::*;
 
@@ -201,7 +214,7 @@ mod tests {
     }
 
     fn right(resource: &str, verb: &str) -> Right {
-        let all = needed(&place()).expect("manifests");
+        let all = needed(Provider::Metal, &place()).expect("manifests");
         let found =
             all.into_iter().find(|r| r.account == "causeway" && r.resource == resource && r.verb == verb);
         found.unwrap_or_else(|| panic!("no right to {verb} {resource}"))
@@ -214,7 +227,7 @@ mod tests {
         assert_eq!(right("ipaddresspools", "watch").namespace, "pools");
         let secret = right("secrets", "get");
         assert_eq!((secret.namespace.as_str(), secret.name.as_str()), ("lb", "causeway-membership"));
-        let all = needed(&place()).expect("manifests");
+        let all = needed(Provider::Metal, &place()).expect("manifests");
         assert!(all.iter().any(|r| r.account == "causeway-speaker" && r.resource == "endpointslices"));
         assert!(all.iter().all(|r| !r.verb.is_empty() && !r.resource.is_empty()));
     }

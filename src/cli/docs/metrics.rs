@@ -41,6 +41,7 @@ fn controller() -> Registry {
     metrics.register(ours);
     kubernetes(ours);
     drop(crate::nodes::run::Metrics::register(ours));
+    drop(crate::kube::webhooks::Metrics::register(ours));
     #[cfg(feature = "metal")]
     AllocatorMetrics::new(|| vec![PoolUse::default()]).register(&mut registry);
     registry

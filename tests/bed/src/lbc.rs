@@ -1,6 +1,7 @@
 //! aws-load-balancer-controller as a counterparty: the real one, built from its Go module, against the bed's AWS. For tests of migration. I/O.
 //!
-//! It runs as a process of this machine, reaches the API server and AWS on loopback, and serves no webhooks: the cluster knows of none.
+//! It runs as a process of this machine, and reaches the API server and AWS on loopback. The cluster knows of its webhooks only if a test applies [`webhooks`], and
+//! then nobody answers them: there is no Service in front of it.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -26,6 +27,24 @@ pub const LEASE: &str = "aws-load-balancer-controller-leader";
 pub fn definitions() -> Result<String> {
     let path = Programs::ensure_lbc()?.path("lbc-crds.yaml")?;
     fs::read_to_string(&path).with_context(|| format!("reading {path}"))
+}
+
+/// Name of the configurations of its webhooks.
+pub const WEBHOOKS: &str = "aws-load-balancer-webhook";
+
+/// Its webhooks, with the names that its chart gives them.
+pub fn webhooks() -> Result<String> {
+    let path = Programs::ensure_lbc()?.path("lbc-webhooks.yaml")?;
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    Ok(named(&text))
+}
+
+/// What kustomize makes of names and namespace of the generated manifest.
+fn named(generated: &str) -> String {
+    generated
+        .replace("name: webhook-service\n", &format!("name: {WEBHOOKS}-service\n"))
+        .replace("  name: webhook\n", &format!("  name: {WEBHOOKS}\n"))
+        .replace("namespace: system\n", "namespace: kube-system\n")
 }
 
 /// A controller that runs; killed when dropped.
@@ -109,5 +128,21 @@ impl Drop for Lbc {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhooks_get_the_names_of_the_chart() {
+        let generated = "kind: X\nmetadata:\n  name: webhook\nwebhooks:\n  - clientConfig:\n      service:\n        name: webhook-service\n        namespace: system\n";
+        let text = named(generated);
+        assert!(text.contains("\n  name: aws-load-balancer-webhook\n"), "{text}");
+        assert!(
+            text.contains("name: aws-load-balancer-webhook-service\n        namespace: kube-system\n"),
+            "{text}"
+        );
     }
 }

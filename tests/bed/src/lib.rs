@@ -24,6 +24,7 @@ pub mod aws;
 mod bed;
 pub mod cloud;
 pub mod controlplane;
+pub mod cpa;
 pub mod daemon;
 pub mod e2e;
 mod fib;

@@ -88,6 +88,14 @@ impl Programs {
         }
     }
 
+    /// The programs every bed needs, and cloud-provider-aws, built if it is not yet.
+    pub fn ensure_cpa() -> Result<Programs> {
+        match env::var_os(VARIABLE) {
+            Some(directory) => Programs::open(PathBuf::from(directory)),
+            None => Programs::open(build(&["cpa"])?),
+        }
+    }
+
     /// The programs in `directory`.
     pub fn open(directory: PathBuf) -> Result<Programs> {
         let programs = Programs { directory };

@@ -85,49 +85,170 @@ pub enum MachinesBy {
     reason = "named as in the API reference of ELBv2, EC2 and the tagging API, whose words say more"
 )]
 pub enum Call {
-    DescribeLoadBalancers { which: Which, marker: Option<String> },
-    DescribeTargetGroups { which: Which, marker: Option<String> },
-    DescribeListeners { load_balancer: String, marker: Option<String> },
-    DescribeListenerCertificates { listener: String, marker: Option<String> },
-    DescribeRules { listener: String, marker: Option<String> },
-    DescribeTags { arns: Vec<String> },
-    DescribeTargetHealth { group: String },
-    DescribeAttributes { of: Attributed, arn: String },
-    DescribeSecurityGroups { ids: Vec<String> },
-    FindSecurityGroup { vpc: String, name: String },
-    GetResources { tags: Tags, marker: Option<String> },
-    DescribeInstances { by: MachinesBy, marker: Option<String> },
-    Inventory { query: Query, marker: Option<String> },
+    DescribeLoadBalancers {
+        which: Which,
+        marker: Option<String>,
+    },
+    DescribeTargetGroups {
+        which: Which,
+        marker: Option<String>,
+    },
+    DescribeListeners {
+        load_balancer: String,
+        marker: Option<String>,
+    },
+    DescribeListenerCertificates {
+        listener: String,
+        marker: Option<String>,
+    },
+    DescribeRules {
+        listener: String,
+        marker: Option<String>,
+    },
+    DescribeTags {
+        arns: Vec<String>,
+    },
+    DescribeTargetHealth {
+        group: String,
+    },
+    DescribeAttributes {
+        of: Attributed,
+        arn: String,
+    },
+    DescribeSecurityGroups {
+        ids: Vec<String>,
+    },
+    FindSecurityGroup {
+        vpc: String,
+        name: String,
+    },
+    GetResources {
+        tags: Tags,
+        marker: Option<String>,
+    },
+    DescribeInstances {
+        by: MachinesBy,
+        marker: Option<String>,
+    },
+    Inventory {
+        query: Query,
+        marker: Option<String>,
+    },
+    GetCallerIdentity,
+    /// A write of EC2 that is only tried: `Done` if it is allowed, whatever would come of it.
+    DryRun(Box<Call>),
 
-    CreateLoadBalancer { spec: Box<LoadBalancerSpec> },
-    ModifyAttributes { of: Attributed, arn: String, attributes: Vec<Attribute> },
-    ModifyCapacityReservation { arn: String, capacity: MinimumCapacity },
-    SetSubnets { arn: String, mappings: Vec<SubnetMapping>, family: IpAddressType, source_nat: Option<OnOff> },
-    SetSecurityGroups { arn: String, groups: BTreeSet<String>, private_link: Option<OnOff> },
-    SetIpAddressType { arn: String, family: IpAddressType },
-    DeleteLoadBalancer { arn: String },
-    CreateTargetGroup { vpc: String, spec: Box<TargetGroupSpec> },
-    ModifyTargetGroup { arn: String, health: Box<HealthCheckConfig> },
-    DeleteTargetGroup { arn: String },
-    CreateListener { spec: Box<ListenerSpec> },
-    ModifyListener { arn: String, spec: Box<ListenerSpec> },
-    AddListenerCertificates { listener: String, certificates: BTreeSet<String> },
-    RemoveListenerCertificates { listener: String, certificates: BTreeSet<String> },
-    DeleteListener { arn: String },
-    CreateRule { spec: Box<ListenerRuleSpec> },
-    ModifyRule { arn: String, spec: Box<ListenerRuleSpec> },
-    SetRulePriorities { priorities: BTreeMap<String, u32> },
-    DeleteRule { arn: String },
-    RegisterTargets { group: String, targets: Vec<Target> },
-    DeregisterTargets { group: String, targets: Vec<Target> },
-    AddTags { arns: BTreeSet<String>, tags: Tags },
-    RemoveTags { arns: BTreeSet<String>, keys: BTreeSet<String> },
-    CreateSecurityGroup { vpc: String, spec: Box<SecurityGroupSpec> },
-    AuthorizeSecurityGroupIngress { group: String, rules: BTreeSet<IpPermission> },
-    RevokeSecurityGroupIngress { group: String, rules: BTreeSet<IpPermission> },
-    CreateTags { ids: BTreeSet<String>, tags: Tags },
-    DeleteTags { ids: BTreeSet<String>, keys: BTreeSet<String> },
-    DeleteSecurityGroup { id: String },
+    CreateLoadBalancer {
+        spec: Box<LoadBalancerSpec>,
+    },
+    ModifyAttributes {
+        of: Attributed,
+        arn: String,
+        attributes: Vec<Attribute>,
+    },
+    ModifyCapacityReservation {
+        arn: String,
+        capacity: MinimumCapacity,
+    },
+    SetSubnets {
+        arn: String,
+        mappings: Vec<SubnetMapping>,
+        family: IpAddressType,
+        source_nat: Option<OnOff>,
+    },
+    SetSecurityGroups {
+        arn: String,
+        groups: BTreeSet<String>,
+        private_link: Option<OnOff>,
+    },
+    SetIpAddressType {
+        arn: String,
+        family: IpAddressType,
+    },
+    DeleteLoadBalancer {
+        arn: String,
+    },
+    CreateTargetGroup {
+        vpc: String,
+        spec: Box<TargetGroupSpec>,
+    },
+    ModifyTargetGroup {
+        arn: String,
+        health: Box<HealthCheckConfig>,
+    },
+    DeleteTargetGroup {
+        arn: String,
+    },
+    CreateListener {
+        spec: Box<ListenerSpec>,
+    },
+    ModifyListener {
+        arn: String,
+        spec: Box<ListenerSpec>,
+    },
+    AddListenerCertificates {
+        listener: String,
+        certificates: BTreeSet<String>,
+    },
+    RemoveListenerCertificates {
+        listener: String,
+        certificates: BTreeSet<String>,
+    },
+    DeleteListener {
+        arn: String,
+    },
+    CreateRule {
+        spec: Box<ListenerRuleSpec>,
+    },
+    ModifyRule {
+        arn: String,
+        spec: Box<ListenerRuleSpec>,
+    },
+    SetRulePriorities {
+        priorities: BTreeMap<String, u32>,
+    },
+    DeleteRule {
+        arn: String,
+    },
+    RegisterTargets {
+        group: String,
+        targets: Vec<Target>,
+    },
+    DeregisterTargets {
+        group: String,
+        targets: Vec<Target>,
+    },
+    AddTags {
+        arns: BTreeSet<String>,
+        tags: Tags,
+    },
+    RemoveTags {
+        arns: BTreeSet<String>,
+        keys: BTreeSet<String>,
+    },
+    CreateSecurityGroup {
+        vpc: String,
+        spec: Box<SecurityGroupSpec>,
+    },
+    AuthorizeSecurityGroupIngress {
+        group: String,
+        rules: BTreeSet<IpPermission>,
+    },
+    RevokeSecurityGroupIngress {
+        group: String,
+        rules: BTreeSet<IpPermission>,
+    },
+    CreateTags {
+        ids: BTreeSet<String>,
+        tags: Tags,
+    },
+    DeleteTags {
+        ids: BTreeSet<String>,
+        keys: BTreeSet<String>,
+    },
+    DeleteSecurityGroup {
+        id: String,
+    },
 }
 
 impl Call {
@@ -162,6 +283,8 @@ impl Call {
                 Query::Certificates => "ListCertificates",
                 Query::Certificate(_) => "DescribeCertificate",
             },
+            Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::DryRun(call) => call.action(),
             Self::CreateLoadBalancer { .. } => "CreateLoadBalancer",
             Self::ModifyAttributes { of, .. } => match of {
                 Attributed::LoadBalancer => "ModifyLoadBalancerAttributes",
@@ -216,7 +339,32 @@ impl Call {
                 | Self::GetResources { .. }
                 | Self::DescribeInstances { .. }
                 | Self::Inventory { .. }
+                | Self::GetCallerIdentity
+                | Self::DryRun(_)
         )
+    }
+
+    /// The service, as actions of IAM's policies begin.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        match self {
+            Self::GetResources { .. } => "tag",
+            Self::GetCallerIdentity => "sts",
+            Self::Inventory { query: Query::Certificates | Query::Certificate(_), .. } => "acm",
+            Self::Inventory { query: Query::AccountLimits, .. } => "elasticloadbalancing",
+            Self::Inventory { .. }
+            | Self::DescribeInstances { .. }
+            | Self::DescribeSecurityGroups { .. }
+            | Self::FindSecurityGroup { .. }
+            | Self::CreateSecurityGroup { .. }
+            | Self::AuthorizeSecurityGroupIngress { .. }
+            | Self::RevokeSecurityGroupIngress { .. }
+            | Self::CreateTags { .. }
+            | Self::DeleteTags { .. }
+            | Self::DeleteSecurityGroup { .. } => "ec2",
+            Self::DryRun(call) => call.service(),
+            _ => "elasticloadbalancing",
+        }
     }
 }
 
@@ -258,6 +406,13 @@ pub enum Answer {
     SecurityGroups(Vec<SecurityGroup>),
     /// Instances.
     Machines(Page<Machine>),
+    /// Whose credentials these are.
+    Identity {
+        /// ARN of the user or role.
+        arn: String,
+        /// Account.
+        account: String,
+    },
     /// A part of the inventory, and where its next page begins.
     Inventory(Box<Answers>, Option<String>),
 }

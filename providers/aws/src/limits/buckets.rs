@@ -87,6 +87,9 @@ pub fn of(call: &Call) -> &'static [Bucket] {
         Acm, Ec2Read, Ec2Write, ElbAccount, ElbIntensive, ElbRead, ElbRegistration, ElbWrite, Tagging,
     };
     match call {
+        // AWS documents none for it.
+        Call::GetCallerIdentity => &[],
+        Call::DryRun(call) => of(call),
         Call::GetResources { .. } => &[Tagging],
         Call::Inventory { query: Query::AccountLimits, .. } => &[ElbAccount, ElbRead],
         Call::Inventory { query: Query::Certificates | Query::Certificate(_), .. } => &[Acm],

@@ -125,7 +125,8 @@ impl Known {
 
     /// Takes over a first list.
     pub fn listed(&mut self, owner: &str, tree: Observed) {
-        self.entries.insert(owner.to_owned(), Entry { tree, ..Entry::default() });
+        self.clock += 1;
+        self.entries.insert(owner.to_owned(), Entry { tree, touched: self.clock, ..Entry::default() });
     }
 
     /// Keeps a set of targets under its digest.

@@ -214,11 +214,11 @@ impl<'a> Draft<'a> {
                 let summary = format!(
                     "take over load balancer {} of {} with {} target groups and {} security groups: tags only",
                     names.join(", "),
-                    adopt::LBC.name,
+                    stack.peer,
                     stack.target_groups.len(),
                     stack.security_groups.len()
                 );
-                let op = Op::Adopt(Box::new(stack.clone()));
+                let op = Op::Adopt(Box::new(stack.identified(self.want)));
                 let first = self.first();
                 self.push(op, Verb::Adopt, ResourceType::LoadBalancer, first, summary).mark = Mark::Peer;
             }

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use causeway_api::names::KUBE_PROXY_HEALTH_PORT;
 use causeway_api::{Limit, Mark, Verb};
 
 use super::{Draft, Op};
+use crate::adopt::adopted_from;
+use crate::observe::Observed;
 use crate::security::{BACKEND_GROUP, MOST_RULES, signed};
-use crate::stack::{IpPermission, ResourceType, Token};
+use crate::stack::{IpPermission, PortOrName, ResourceType, Token};
 
 /// A rule without what AWS does not compare.
 #[must_use]
@@ -70,6 +73,9 @@ impl Draft<'_> {
             if !kept.contains(&bare(rule)) {
                 gone.entry(group).or_default().insert(rule.clone());
             }
+        }
+        for (group, rule) in left_by_peer(self.have, kept) {
+            gone.entry(group).or_default().insert(rule.clone());
         }
         for (group, rules) in gone {
             let summary = format!("take {} rules from the nodes' security group {group}", rules.len());
@@ -138,4 +144,29 @@ impl Draft<'_> {
         let op = Op::Revoke { group: Token::literal(group), rules };
         self.push(op, Verb::Update, ResourceType::SecurityGroup, id, summary);
     }
+}
+
+/// Rules that a peer made for a load balancer that is ours now, for ports of its own that nobody serves any more. What the peer let in to the others is let in as
+/// long as they are served; kube-proxy's port may be many load balancers'.
+fn left_by_peer<'h>(have: &'h Observed, kept: &BTreeSet<IpPermission>) -> Vec<(&'h str, &'h IpPermission)> {
+    let adopted = have.load_balancers.iter().filter(|lb| adopted_from(&lb.spec.tags).is_some());
+    let own: BTreeSet<u16> = have
+        .target_groups
+        .iter()
+        .flat_map(|group| {
+            let health = match group.spec.health_check_config.port {
+                PortOrName::Number(port) if port != KUBE_PROXY_HEALTH_PORT => Some(port),
+                _ => None,
+            };
+            [Some(group.spec.port), health]
+        })
+        .flatten()
+        .collect();
+    let serves = |rule: &IpPermission| {
+        kept.iter().any(|k| (&k.ip_protocol, k.from_port) == (&rule.ip_protocol, rule.from_port))
+    };
+    adopted
+        .flat_map(|lb| have.shared.signed_by(&lb.spec.name))
+        .filter(|(_, rule)| rule.from_port.is_some_and(|port| own.contains(&port)) && !serves(rule))
+        .collect()
 }

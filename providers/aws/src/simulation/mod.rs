@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use causeway_api::names::{TAG_APPLIED, TAG_CLUSTER, TAG_OWNER};
 use causeway_api::{
-    ChangeInfo, CloudError, Fence, IngressPoint, LbKey, Outcome, Plan, PlannedChange, Problem,
+    ChangeInfo, CloudError, Fence, IngressPoint, LbKey, Outcome, Peer, Plan, PlannedChange, Problem,
 };
 
 use self::stacks::target_ids;
@@ -43,16 +43,15 @@ struct Sim {
     /// What each member shows.
     shown: BTreeMap<String, Vec<IngressPoint>>,
     /// What the peer made may be taken over.
-    adopt: bool,
+    adopt: Option<&'static Peer>,
     /// A fault means that the process dies.
     dies: bool,
     deaths: usize,
 }
 
-fn live(fake: &Arc<Fake>, adopt: bool) -> Live<Arc<Fake>> {
+fn live(fake: &Arc<Fake>, adopt: Option<&'static Peer>) -> Live<Arc<Fake>> {
     let (id, name, vpc_id) = (CLUSTER.to_owned(), "bed".to_owned(), "vpc-1".to_owned());
     let cluster = Cluster { id, name, vpc_id, ..Cluster::default() };
-    let adopt = adopt.then_some(&crate::adopt::LBC);
     Live::new(Arc::clone(fake), Settings { cluster, adopt, ..Settings::default() })
 }
 
@@ -113,10 +112,10 @@ impl Sim {
             world.target_groups.insert(arn, group);
         }
         let mut sim = Self {
-            live: live(&fake, false),
+            live: live(&fake, None),
             fake,
             shown: BTreeMap::new(),
-            adopt: false,
+            adopt: None,
             dies: false,
             deaths: 0,
         };

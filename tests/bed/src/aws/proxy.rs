@@ -179,7 +179,8 @@ async fn fresh(
         _ if call.is_elb() => return elb(cloud, call, small_page).await,
         ("tagging", "GetResources") => return get_resources(cloud, call).await,
         ("tagging", "TagResources" | "UntagResources") if is_for_elb(call) => return tag(cloud, call),
-        ("ec2", "DeleteSecurityGroup") => {
+        // A dry run asks for the right alone, which moto does too.
+        ("ec2", "DeleteSecurityGroup") if call.parameter("DryRun") != Some("true") => {
             cloud.facts(&call.region).await?;
             let group = call.parameter("GroupId").unwrap_or_default();
             let check = cloud

@@ -108,7 +108,9 @@ fn security_group(group: &ec2::SecurityGroup) -> SecurityGroup {
 }
 
 impl Sdk {
-    pub(super) async fn security_group_call(&self, call: Call) -> Result<Answer, Failure> {
+    /// With `dry` a write is only tried, and always refused: see [`crate::errors::would_succeed`].
+    pub(super) async fn security_group_call(&self, call: Call, dry: bool) -> Result<Answer, Failure> {
+        let dry = dry.then_some(true);
         match call {
             Call::DescribeSecurityGroups { ids } => {
                 let answer = self.ec2.describe_security_groups().set_group_ids(Some(ids)).send().await;
@@ -132,6 +134,7 @@ impl Sdk {
                     .description(&spec.description)
                     .vpc_id(vpc)
                     .tag_specifications(marked)
+                    .set_dry_run(dry)
                     .send()
                     .await
                     .map_err(failure)?;
@@ -142,25 +145,25 @@ impl Sdk {
             }
             Call::AuthorizeSecurityGroupIngress { group, rules } => {
                 let request = self.ec2.authorize_security_group_ingress().group_id(group);
-                let request = request.set_ip_permissions(permissions(&rules));
+                let request = request.set_ip_permissions(permissions(&rules)).set_dry_run(dry);
                 request.send().await.map(|_| Answer::Done).map_err(failure)
             }
             Call::RevokeSecurityGroupIngress { group, rules } => {
                 let request = self.ec2.revoke_security_group_ingress().group_id(group);
-                let request = request.set_ip_permissions(permissions(&rules));
+                let request = request.set_ip_permissions(permissions(&rules)).set_dry_run(dry);
                 request.send().await.map(|_| Answer::Done).map_err(failure)
             }
             Call::CreateTags { ids, tags: all } => {
-                let request = self.ec2.create_tags().set_resources(shapes::strings(&ids));
+                let request = self.ec2.create_tags().set_dry_run(dry).set_resources(shapes::strings(&ids));
                 request.set_tags(tags(&all)).send().await.map(|_| Answer::Done).map_err(failure)
             }
             Call::DeleteTags { ids, keys } => {
                 let all = keys.iter().map(|key| ec2::Tag::builder().key(key).build()).collect();
-                let request = self.ec2.delete_tags().set_resources(shapes::strings(&ids));
+                let request = self.ec2.delete_tags().set_dry_run(dry).set_resources(shapes::strings(&ids));
                 request.set_tags(Some(all)).send().await.map(|_| Answer::Done).map_err(failure)
             }
             Call::DeleteSecurityGroup { id } => {
-                let request = self.ec2.delete_security_group().group_id(id);
+                let request = self.ec2.delete_security_group().group_id(id).set_dry_run(dry);
                 request.send().await.map(|_| Answer::Done).map_err(failure)
             }
             other => Err(Failure::NoAnswer(format!("{} is no call of EC2", other.action()))),

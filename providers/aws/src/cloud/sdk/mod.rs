@@ -22,6 +22,7 @@ use aws_smithy_types::retry::RetryConfig;
 use super::records::Tagged;
 use super::{Answer, Api, Call, Failure, Page};
 use crate::calls::CALL_DEADLINE;
+use crate::errors;
 use crate::stack::Tags;
 
 /// How to reach AWS.
@@ -40,6 +41,7 @@ pub struct Sdk {
     ec2: aws_sdk_ec2::Client,
     acm: aws_sdk_acm::Client,
     tagging: aws_sdk_resourcegroupstagging::Client,
+    sts: aws_sdk_sts::Client,
     region: Option<String>,
 }
 
@@ -80,6 +82,7 @@ impl Sdk {
             ec2: aws_sdk_ec2::Client::new(config),
             acm: aws_sdk_acm::Client::new(config),
             tagging: aws_sdk_resourcegroupstagging::Client::new(config),
+            sts: aws_sdk_sts::Client::new(config),
             region: config.region().map(ToString::to_string),
         }
     }
@@ -114,6 +117,24 @@ impl Sdk {
             })
             .collect();
         Ok(Answer::Tagged(Page { items, next: more(page.pagination_token()) }))
+    }
+}
+
+impl Sdk {
+    async fn identity(&self) -> Result<Answer, Failure> {
+        let answer = self.sts.get_caller_identity().send().await.map_err(failure)?;
+        Ok(Answer::Identity {
+            arn: answer.arn().unwrap_or_default().to_owned(),
+            account: answer.account().unwrap_or_default().to_owned(),
+        })
+    }
+
+    async fn dry_run(&self, call: Call) -> Result<Answer, Failure> {
+        match self.security_group_call(call, true).await {
+            Err(failure) if errors::would_succeed(&failure) => Ok(Answer::Done),
+            Err(failure) => Err(failure),
+            Ok(_) => Err(Failure::NoAnswer("it was asked for a dry run and says nothing of it".to_owned())),
+        }
     }
 }
 
@@ -161,6 +182,8 @@ impl Api for Sdk {
             Call::GetResources { tags, marker } => self.resources(&tags, marker).await,
             Call::Inventory { query, marker } => self.query(&query, marker).await,
             Call::DescribeInstances { by, marker } => self.machines(&by, marker).await,
+            Call::GetCallerIdentity => self.identity().await,
+            Call::DryRun(call) => self.dry_run(*call).await,
             call @ (Call::DescribeSecurityGroups { .. }
             | Call::FindSecurityGroup { .. }
             | Call::CreateSecurityGroup { .. }
@@ -168,7 +191,7 @@ impl Api for Sdk {
             | Call::RevokeSecurityGroupIngress { .. }
             | Call::CreateTags { .. }
             | Call::DeleteTags { .. }
-            | Call::DeleteSecurityGroup { .. }) => self.security_group_call(call).await,
+            | Call::DeleteSecurityGroup { .. }) => self.security_group_call(call, false).await,
             call if call.writes() => self.elb_write(call).await,
             call => self.elb_read(call).await,
         }
