@@ -84,6 +84,10 @@ pub struct ControllerArgs {
     /// Namespace of the Lease of the peer that `--adopt` names: where it runs.
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system", help_heading = "Provider")]
     pub adopt_lease_namespace: String,
+    /// The controllers that `--adopt` names do nothing any more: their Leases are not looked at. Needed where one has no Lease, as
+    /// `octavia-ingress-controller`: that it is stopped nobody else can know.
+    #[arg(long, help_heading = "Provider")]
+    pub adopt_peer_stopped: bool,
     /// Log and file.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -110,10 +114,11 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "NAME")]
     pub cloud_provider: Option<String>,
     /// Take over the load balancers that this other controller made for the same objects, as they are: the same address, nothing changed but
-    /// our mark. Of AWS `aws-load-balancer-controller`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that
-    /// controller holds its Lease. Without the flag nothing of others is ever taken over.
-    #[arg(long, value_name = "NAME")]
-    pub adopt: Option<String>,
+    /// our mark. On aws `aws-load-balancer-controller`, on openstack `openstack-cloud-controller-manager` and `octavia-ingress-controller`. Needs
+    /// `--cluster-name` as that controller has it. Nothing at all is done while that controller holds its Lease. Without the flag nothing of
+    /// others is ever taken over. Repeatable.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub adopt: Vec<String>,
     /// The provider's own configuration file.
     #[arg(long, value_name = "FILE")]
     pub cloud_config: Option<PathBuf>,

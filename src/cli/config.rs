@@ -141,6 +141,8 @@ pub struct ControllerConfig {
     pub coexist: Option<Peer>,
     /// Namespace of the Lease of the peer of [`ProviderConfig::adopt`].
     pub adopt_lease_namespace: String,
+    /// The peers of [`ProviderConfig::adopt`] do nothing any more, whoever holds their Leases.
+    pub adopt_peer_stopped: bool,
     /// Log.
     pub log: LogConfig,
 }
@@ -285,6 +287,22 @@ impl Check {
         if args.coexist.is_some() && provider.as_ref().is_some_and(|p| !p.provider.has_own_kinds()) {
             self.error("--coexist", "only bare metal has such a peer: take the flag away");
         }
+        let adopted = provider.as_ref().map_or(&[][..], |p| &p.adopt);
+        if args.adopt_peer_stopped && adopted.is_empty() {
+            self.error("--adopt-peer-stopped", "there is no peer without --adopt: take the flag away");
+        }
+        if let Some(peer) = adopted.iter().find(|peer| peer.lease.is_none())
+            && !args.adopt_peer_stopped
+            && !args.engine.dry_run
+        {
+            self.error(
+                "--adopt",
+                format!(
+                    "{} has no Lease, so that nobody can see whether it works: stop it, then give --adopt-peer-stopped too",
+                    peer.name
+                ),
+            );
+        }
         let secret = args.membership_secret.unwrap_or_else(|| args::MEMBERSHIP_SECRET.to_owned());
         let membership_secret = self.object_name("--membership-secret", &secret);
         let name = provider.as_ref().map_or("unknown", |p| p.provider.name());
@@ -299,6 +317,7 @@ impl Check {
             membership_secret: membership_secret?,
             coexist: args.coexist,
             adopt_lease_namespace: args.adopt_lease_namespace,
+            adopt_peer_stopped: args.adopt_peer_stopped,
             log,
         })
     }

@@ -216,17 +216,18 @@ async fn run_with<P: CloudProvider>(
 
     let checks = Checks::default();
     watch_checks(&watches, checks.clone());
-    let peer = match (config.coexist, config.provider.adopt) {
+    let peer = match (config.coexist, &config.provider.adopt[..]) {
         _ if config.engine.dry_run => None,
         (Some(_), _) => {
             let namespace = config.provider.config_namespace.clone();
             Some(metallb::follow(connection.client(), namespace, Part::Controller))
         }
-        (None, Some(peer)) => {
+        (None, []) => None,
+        _ if config.adopt_peer_stopped => None,
+        (None, peers) => {
             let namespace = config.adopt_lease_namespace.clone();
-            Some(peer::follow(connection.client(), namespace, peer))
+            Some(peer::follow(connection.client(), namespace, peers.to_vec()))
         }
-        (None, None) => None,
     };
     if let Some(peer) = &peer {
         coexist_checks(peer.clone(), checks.clone());

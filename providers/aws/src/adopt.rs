@@ -26,7 +26,7 @@ pub const PEERS: &[Peer] = &[LBC];
 /// aws-load-balancer-controller.
 pub const LBC: Peer = Peer {
     name: "aws-load-balancer-controller",
-    lease: "aws-load-balancer-controller-leader",
+    lease: Some("aws-load-balancer-controller-leader"),
     finalizers: &["service.k8s.aws/resources", "ingress.k8s.aws/resources", "group.ingress.k8s.aws/"],
 };
 

@@ -5,6 +5,7 @@
 #   build.sh e2e       the same, and e2e.test, Kubernetes' own end-to-end suite, and ginkgo, which runs its specs side by side
 #   build.sh metallb   the same, and MetalLB: metallb-controller, metallb-speaker, metallb-native.yaml (its own manifests)
 #   build.sh lbc       the same, and aws-load-balancer-controller: lbc, lbc-crds.yaml (its own definitions)
+#   build.sh occm      the same, and those of cloud-provider-openstack: occm (openstack-cloud-controller-manager), oic (octavia-ingress-controller)
 #
 # The folder is named by a hash of the module's files, so an unchanged module answers at once and two checkouts do not
 # disturb each other. Each program is also kept by a hash of what it alone depends on: a change to the node agent does not
@@ -19,8 +20,8 @@ say() { printf 'bed: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 case $want in
-programs | e2e | metallb | lbc) ;;
-*) fail "build.sh takes no argument, \"e2e\", \"metallb\" or \"lbc\", not \"$want\"" ;;
+programs | e2e | metallb | lbc | occm) ;;
+*) fail "build.sh takes no argument, \"e2e\", \"metallb\", \"lbc\" or \"occm\", not \"$want\"" ;;
 esac
 
 command -v flock >/dev/null || fail "flock is missing: apt-get install util-linux"
@@ -49,7 +50,7 @@ hash() {
 }
 
 programs=$(cd cmd && echo *)
-out=$cache/$(hash go.mod go.sum build.sh cmd internal lbc metallb tools)
+out=$cache/$(hash go.mod go.sum build.sh cmd internal lbc metallb occm tools)
 store=$cache/store
 mkdir -p "$store"
 
@@ -75,6 +76,7 @@ has_wanted() {
     e2e) [ -x "$out/e2e.test" ] && [ -x "$out/ginkgo" ] ;;
     metallb) [ -s "$out/metallb-native.yaml" ] ;;
     lbc) [ -s "$out/lbc-crds.yaml" ] ;;
+    occm) [ -x "$out/occm" ] && [ -x "$out/oic" ] ;;
     esac
 }
 if [ -e "$out/.complete" ] && has_wanted; then
@@ -178,7 +180,7 @@ manifest() {
 }
 
 case $want in
-metallb | lbc)
+metallb | lbc | occm)
     exec 9>"$cache/lock.$want"
     flock -n 9 || { say "waiting for another build of $want"; flock 9; }
     ;;
@@ -194,6 +196,11 @@ fi
 if [ "$want" = lbc ] && ! has_wanted; then
     counterparty lbc lbc sigs.k8s.io/aws-load-balancer-controller
     manifest lbc sigs.k8s.io/aws-load-balancer-controller helm/aws-load-balancer-controller/crds/crds.yaml lbc-crds.yaml
+fi
+
+if [ "$want" = occm ] && ! has_wanted; then
+    counterparty occm occm k8s.io/cloud-provider-openstack/cmd/openstack-cloud-controller-manager
+    counterparty oic occm k8s.io/cloud-provider-openstack/cmd/octavia-ingress-controller
 fi
 
 echo "$out"
