@@ -320,7 +320,7 @@ async fn everything_of_the_openstack_controllers_becomes_ours_and_theirs_again()
 async fn migrate() -> Result<()> {
     let world = World::start().await?;
     let occm = Peer::start_occm(&world.bed, &world.cloud, CLUSTER, "")?;
-    let oic = Peer::start_oic(&world.bed, &world.cloud, CLUSTER)?;
+    let oic = Peer::start_oic(&world.bed, &world.cloud, CLUSTER).await?;
     let before = world.served().await.with_context(|| format!("{}\n{}", occm.log(), oic.log()))?;
     let foreign = world.by_hand(&format!("kube_service_{CLUSTER}_default_late")).await?;
 
@@ -426,7 +426,7 @@ async fn migrate() -> Result<()> {
     println!("{released}");
     let mark = world.cloud.gate().calls.last();
     let occm = Peer::start_occm(&world.bed, &world.cloud, CLUSTER, "")?;
-    let oic = Peer::start_oic(&world.bed, &world.cloud, CLUSTER)?;
+    let oic = Peer::start_oic(&world.bed, &world.cloud, CLUSTER).await?;
     world.bed.kubectl(&["patch", "service", "plain", "--type=merge", "-p", &ports.replace("82", "83")])?;
     let third = format!("{}:83", before["service/plain"]);
     wait::until_every(LOOK, "the port of the peer", MADE, async || {

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::bed::Bed;
@@ -48,7 +49,8 @@ impl Peer {
     }
 
     /// Starts octavia-ingress-controller for a cluster of this name.
-    pub fn start_oic(bed: &Bed, cloud: &Cloud, cluster: &str) -> Result<Peer> {
+    pub async fn start_oic(bed: &Bed, cloud: &Cloud, cluster: &str) -> Result<Peer> {
+        name_nova(cloud).await?;
         let folder = tempfile::tempdir()?;
         let conf = folder.path().join("config.yaml");
         fs::write(&conf, oic_conf(&bed.kubeconfig(), cloud, cluster)?)?;
@@ -92,6 +94,20 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// octavia-ingress-controller does not start without a Nova in the catalog, and asks it nothing.
+async fn name_nova(cloud: &Cloud) -> Result<()> {
+    let client = cloud.client();
+    let known = client.look("admin", Service::Identity, "/v3/services?type=compute").await?;
+    if known["services"].as_array().is_some_and(|services| !services.is_empty()) {
+        return Ok(());
+    }
+    let service = json!({"service": {"type": "compute", "name": "nova"}});
+    let made = client.set_up("admin", Service::Identity, "POST", "/v3/services", service).await?;
+    let endpoint = json!({"endpoint": {"service_id": made["service"]["id"], "interface": "public", "region_id": REGION,
+        "url": "http://127.0.0.1:9/v2.1"}});
+    client.set_up("admin", Service::Identity, "POST", "/v3/endpoints", endpoint).await.map(drop)
 }
 
 fn oic_conf(kubeconfig: &Path, cloud: &Cloud, cluster: &str) -> Result<String> {
