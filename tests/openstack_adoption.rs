@@ -442,7 +442,13 @@ async fn migrate() -> Result<()> {
     .with_context(|| oic.log())?;
     ensure!(world.served().await? == before, "{:?}", world.addresses()?);
     world.answers("ingress/shop", shop, "more.example")?;
-    let now = world.settings().await?;
+    let now = wait::until_every(LOOK, "the peer to have taken the old port away", MADE, async || {
+        let now = world.settings().await?;
+        ensure!(!now.values().any(|one| one["protocol_port"] == 82), "not yet");
+        anyhow::Ok(now)
+    })
+    .await
+    .with_context(|| occm.log())?;
     ensure!(ids(&now) == held, "{held:?} {now:#?}");
     for (id, was) in &settings {
         let kept = ["listeners/", "pools/"].iter().any(|kind| id.starts_with(kind))
