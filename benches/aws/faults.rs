@@ -30,6 +30,7 @@ struct Served<'a> {
 
 impl Services for Served<'_> {
     const PACE: Duration = Duration::from_secs(6);
+    const GRACE: Duration = Duration::from_secs(120);
 
     async fn create(&self, name: &str, port: u16) -> Result<()> {
         ensure!(port == 80, "Services of the site begin with port 80");

@@ -58,7 +58,11 @@ pub async fn everything(site: &Site) -> Result<BTreeMap<String, Value>> {
     for one in site.floating_ips().await? {
         all.insert(format!("floating IP {}", text(&one, "id")), one);
     }
-    for one in site.list(Of::Network, "/v2.0/security-groups", "security_groups").await? {
+    for mut one in site.list(Of::Network, "/v2.0/security-groups", "security_groups").await? {
+        // They come in any order.
+        if let Some(rules) = one["security_group_rules"].as_array_mut() {
+            rules.sort_by_key(|rule| text(rule, "id").to_owned());
+        }
         all.insert(format!("security group {}", text(&one, "id")), one);
     }
     for one in site.list(Of::Network, "/v2.0/ports", "ports").await? {

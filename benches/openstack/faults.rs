@@ -32,6 +32,8 @@ struct Served<'a> {
 
 impl Services for Served<'_> {
     const PACE: Duration = Duration::from_secs(4);
+    // What was to be made without an answer is looked for during a minute.
+    const GRACE: Duration = Duration::from_secs(240);
 
     async fn create(&self, name: &str, port: u16) -> Result<()> {
         self.site.create(name, &[port], json!({})).await

@@ -8,8 +8,6 @@ use crate::bench::note;
 
 /// How long a bench of faults lasts.
 pub const FAULTS: Duration = Duration::from_secs(600);
-/// From the last change until all must be as wanted.
-pub const GRACE: Duration = Duration::from_secs(120);
 /// Services.
 const SERVICES: usize = 15;
 
@@ -17,6 +15,8 @@ const SERVICES: usize = 15;
 pub trait Services {
     /// Between two changes: slower than the cloud lets load balancers be made.
     const PACE: Duration;
+    /// From the last change until all must be as wanted, the faults going on.
+    const GRACE: Duration;
 
     /// Makes a Service of one port.
     async fn create(&self, name: &str, port: u16) -> Result<()>;
@@ -67,11 +67,11 @@ async fn change(
 
 /// Changes Services while faults go on, ten minutes or a part of it; how many are not as wanted in the end.
 pub async fn converge<S: Services>(services: &S, scale: f64) -> Result<usize> {
-    let last = Instant::now() + (FAULTS - GRACE).mul_f64(scale);
+    let last = Instant::now() + (FAULTS - S::GRACE).mul_f64(scale);
     let wanted = change(services, last, S::PACE).await?;
     let mut wrong = vec![String::new()];
     let mut before = String::new();
-    while !wrong.is_empty() && last.elapsed() < GRACE {
+    while !wrong.is_empty() && last.elapsed() < S::GRACE {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = services.wrong(&wanted).await?;
         before = std::mem::replace(&mut wrong, now).join("; ");

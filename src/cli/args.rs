@@ -85,7 +85,8 @@ pub struct ControllerArgs {
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system", help_heading = "Provider")]
     pub adopt_lease_namespace: String,
     /// The controllers that `--adopt` names do nothing any more: their Leases are not looked at. Needed where the Lease is another's too, as that of
-    /// cloud-provider-aws, which goes on being held while that controller runs for nodes alone (`--controllers=*,-service-lb-controller`).
+    /// cloud-provider-aws and openstack-cloud-controller-manager, which goes on being held while these run for nodes alone
+    /// (`--controllers=*,-service-lb-controller`), and where there is none, as of octavia-ingress-controller.
     #[arg(long, help_heading = "Provider")]
     pub adopt_peer_stopped: bool,
     /// Log and file.
@@ -116,10 +117,11 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "NAME")]
     pub cloud_provider: Option<String>,
     /// Take over the load balancers that this other controller made for the same objects, as they are: the same address, nothing changed but
-    /// our mark. Of AWS `aws-load-balancer-controller` or `cloud-provider-aws`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that
-    /// controller holds its Lease. Without the flag nothing of others is ever taken over.
-    #[arg(long, value_name = "NAME")]
-    pub adopt: Option<String>,
+    /// our mark. On aws `aws-load-balancer-controller` or `cloud-provider-aws`, on openstack `openstack-cloud-controller-manager` and
+    /// `octavia-ingress-controller`. Needs `--cluster-name` as that controller has it. Nothing at all is done while that controller holds its Lease.
+    /// Without the flag nothing of others is ever taken over. Repeatable on openstack.
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub adopt: Vec<String>,
     /// The provider's own configuration file.
     #[arg(long, value_name = "FILE")]
     pub cloud_config: Option<PathBuf>,

@@ -281,8 +281,21 @@ impl Check {
         if args.coexist.is_some() && provider.as_ref().is_some_and(|p| !p.provider.has_own_kinds()) {
             self.error("--coexist", "only bare metal has such a peer: take the flag away");
         }
-        if args.adopt_peer_stopped && provider.as_ref().is_some_and(|p| p.adopt.is_none()) {
+        let adopted = provider.as_ref().map_or(&[][..], |p| &p.adopt);
+        if args.adopt_peer_stopped && adopted.is_empty() {
             self.error("--adopt-peer-stopped", "there is no peer without --adopt: take the flag away");
+        }
+        if let Some(peer) = adopted.iter().find(|peer| peer.lease.is_none())
+            && !args.adopt_peer_stopped
+            && !args.engine.dry_run
+        {
+            self.error(
+                "--adopt",
+                format!(
+                    "{} has no Lease, so that nobody can see whether it works: stop it, then give --adopt-peer-stopped too",
+                    peer.name
+                ),
+            );
         }
         let secret = args.membership_secret.unwrap_or_else(|| args::MEMBERSHIP_SECRET.to_owned());
         let membership_secret = self.object_name("--membership-secret", &secret);

@@ -238,6 +238,39 @@ mod metal {
         assert_eq!(found.iter().map(|e| e.flag).collect::<Vec<_>>(), [named], "{found:?}");
     }
 
+    /// What a peer made is known by the name of the cluster, and whether the peer is stopped by its Lease or by the user's word.
+    #[cfg(all(feature = "aws", feature = "openstack"))]
+    #[rstest]
+    #[case("aws --cluster-name=c --adopt=lbc", "from \"lbc\", but from: aws-load-balancer-controller")]
+    #[case(
+        "openstack --cluster-name=c --adopt=occm",
+        "from \"occm\", but from: openstack-cloud-controller-manager, octavia-ingress-controller"
+    )]
+    #[case("metal --adopt=metallb", "takes nothing over")]
+    #[case("aws --adopt=aws-load-balancer-controller", "give it by --cluster-name")]
+    #[case("aws --cluster-name= --adopt=aws-load-balancer-controller", "give it by --cluster-name")]
+    #[case("openstack --adopt=openstack-cloud-controller-manager", "give it by --cluster-name")]
+    #[case("openstack --cluster-name=c --adopt=octavia-ingress-controller", "--adopt-peer-stopped")]
+    fn a_peer_that_cannot_be_known_is_refused(#[case] flags: &str, #[case] says: &str) {
+        let found = errors(&format!("controller --cloud-provider={flags}"));
+        assert!(found.len() == 1 && found[0].flag == "--adopt", "{found:?}");
+        assert!(found[0].message.contains(says), "{found:?}");
+    }
+
+    #[cfg(feature = "openstack")]
+    #[test]
+    fn both_peers_of_openstack_can_be_taken_over_from_at_once() {
+        let both = "--cloud-provider=openstack --cluster-name=c --adopt=openstack-cloud-controller-manager --adopt=octavia-ingress-controller";
+        let found = config(&format!("controller {both} --adopt-peer-stopped")).expect("good flags");
+        let Config::Controller(found) = found else { panic!("{found:?}") };
+        let names: Vec<&str> = found.provider.adopt.iter().map(|peer| peer.name).collect();
+        assert_eq!(names, ["openstack-cloud-controller-manager", "octavia-ingress-controller"]);
+        assert!(found.adopt_peer_stopped);
+        assert!(config(&format!("plan {both}")).is_ok(), "a plan writes nothing");
+        let alone = errors("controller --cloud-provider=openstack --adopt-peer-stopped");
+        assert_eq!(alone[0].flag, "--adopt-peer-stopped");
+    }
+
     #[rstest]
     #[case("--membership-interval=1ms", "--membership-interval")]
     #[case("--membership-interval=11s", "--membership-interval")]

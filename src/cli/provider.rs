@@ -151,7 +151,7 @@ impl Provider {
             #[cfg(feature = "metal")]
             Self::Metal => &[],
             #[cfg(feature = "openstack")]
-            Self::OpenStack => &[],
+            Self::OpenStack => causeway_openstack::adopt::PEERS,
             #[cfg(feature = "model")]
             Self::Model => &[],
         }

@@ -94,54 +94,67 @@ fn judge(seen: &mut Option<Hold>, lease: Option<Lease>, now: Instant) -> Option<
     }
 }
 
-/// Follows a peer by its Lease for as long as somebody listens.
+/// Follows peers by their Leases for as long as somebody listens; one without Lease says nothing.
 #[must_use]
-pub fn follow(client: Client, namespace: String, peer: &'static Peer) -> watch::Receiver<Presence> {
+pub fn follow(client: Client, namespace: String, peers: Vec<&'static Peer>) -> watch::Receiver<Presence> {
     let (tx, rx) = watch::channel(Presence::Unknown(None));
     tokio::spawn(async move {
         tokio::select! {
             () = tx.closed() => {}
-            () = look(client, &namespace, peer, &tx) => {}
+            () = look(client, &namespace, &peers, &tx) => {}
         }
     });
     rx
 }
 
-async fn look(client: Client, namespace: &str, peer: &Peer, out: &watch::Sender<Presence>) {
+async fn look(client: Client, namespace: &str, peers: &[&Peer], out: &watch::Sender<Presence>) {
     let leases: Api<Lease> = Api::namespaced(client, namespace);
-    let mut seen = None;
+    let mut followed: Vec<(&str, &str, Option<Hold>)> =
+        peers.iter().filter_map(|peer| Some((peer.name, peer.lease?, None))).collect();
+    let names = peers.iter().map(|peer| peer.name).collect::<Vec<_>>().join(", ");
     loop {
-        match leases.get_opt(peer.lease).await {
-            Ok(lease) => {
-                let new = match judge(&mut seen, lease, Instant::now()) {
-                    Some(holder) => Presence::Runs(vec![holder]),
-                    None => Presence::Gone,
-                };
-                out.send_if_modified(|presence| {
-                    let moved = *presence != new;
-                    match &new {
-                        Presence::Runs(by) if moved => {
-                            info!(peer = peer.name, ?by, "{} works: nothing is done until its Lease {namespace}/{} is given back or has expired", peer.name, peer.lease);
-                        }
-                        Presence::Gone if moved => info!(peer = peer.name, "{} does not work: taking over", peer.name),
-                        _ => {}
-                    }
-                    *presence = new;
-                    moved
-                });
+        let mut by = Vec::new();
+        let mut unseen = None;
+        for (name, lease, seen) in &mut followed {
+            match leases.get_opt(lease).await {
+                Ok(found) => by.extend(
+                    judge(seen, found, Instant::now())
+                        .map(|holder| format!("{name}: {holder} holds {namespace}/{lease}")),
+                ),
+                Err(error) => {
+                    let why = super::chain(&error);
+                    unseen = Some(format!(
+                        "whether {name} works cannot be seen: Lease {namespace}/{lease}: {why}"
+                    ));
+                }
             }
-            Err(error) => {
-                let message = format!(
-                    "whether {} works cannot be seen: Lease {namespace}/{}: {}",
-                    peer.name,
-                    peer.lease,
-                    super::chain(&error)
-                );
-                cannot_be_seen(out, message);
-            }
+        }
+        match unseen {
+            Some(message) if by.is_empty() => cannot_be_seen(out, message),
+            _ => tell(out, by, &names),
         }
         sleep(LOOK).await;
     }
+}
+
+/// Tells who works, or that nobody does any more.
+fn tell(out: &watch::Sender<Presence>, by: Vec<String>, names: &str) {
+    let new = if by.is_empty() { Presence::Gone } else { Presence::Runs(by) };
+    out.send_if_modified(|presence| {
+        let moved = *presence != new;
+        match &new {
+            Presence::Runs(by) if moved => {
+                info!(
+                    "{names} works: nothing is done until its Lease is given back or has expired ({})",
+                    by.join("; ")
+                );
+            }
+            Presence::Gone if moved => info!("{names} does not work: taking over"),
+            _ => {}
+        }
+        *presence = new;
+        moved
+    });
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ async fn run_with<P: CloudProvider>(
     let webhooks = webhooks.map(|traits| webhooks::Watch {
         client: connection.client(),
         traits,
-        taken_over: config.provider.adopt.is_some_and(|peer| peer.name == traits.peer),
+        taken_over: config.provider.adopt.iter().any(|peer| peer.name == traits.peer),
         events: events.clone(),
         metrics: webhooks::Metrics::register(ours),
     });
@@ -226,19 +226,19 @@ async fn run_with<P: CloudProvider>(
 
     let checks = Checks::default();
     watch_checks(&watches, checks.clone());
-    let peer = match (config.coexist, config.provider.adopt) {
+    let peer = match (config.coexist, &config.provider.adopt[..]) {
         _ if config.engine.dry_run => None,
         (Some(_), _) => {
             let namespace = config.provider.config_namespace.clone();
             Some(metallb::follow(connection.client(), namespace, Part::Controller))
         }
-        // That it is stopped is the user's word: its Lease may be held for other work.
-        (None, Some(_)) if config.adopt_peer_stopped => None,
-        (None, Some(peer)) => {
+        (None, []) => None,
+        // That they are stopped is the user's word: a Lease may be held for other work, or there is none.
+        _ if config.adopt_peer_stopped => None,
+        (None, peers) => {
             let namespace = config.adopt_lease_namespace.clone();
-            Some(peer::follow(connection.client(), namespace, peer))
+            Some(peer::follow(connection.client(), namespace, peers.to_vec()))
         }
-        (None, None) => None,
     };
     if let Some(peer) = &peer {
         coexist_checks(peer.clone(), checks.clone());

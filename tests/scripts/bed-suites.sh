@@ -45,7 +45,7 @@ run)
     timeout "$2" cargo test --locked --workspace --features "$features" $arguments --no-run --quiet ||
         { $suite run bed-build 5 false; exit 1; }
     # Minutes once per machine, which are no test's.
-    for peer in metallb lbc cpa; do
+    for peer in metallb lbc cpa occm; do
         timeout "$2" tests/bed/controlplane/build.sh $peer >/dev/null || { $suite run bed-$peer 5 false; exit 1; }
     done
     CAUSEWAY_BED_IMAGES=$(timeout "$2" tests/scripts/bed-image.sh | tail -1)

@@ -104,8 +104,9 @@ pub struct Wants {
 pub struct Peer {
     /// Name, as in `--adopt`.
     pub name: &'static str,
-    /// Name of the Lease by which it elects its leader. As long as somebody holds it, nothing is done.
-    pub lease: &'static str,
+    /// Name of the Lease by which it elects its leader. As long as somebody holds it, nothing is done. `None`: it elects none, so that nobody can see whether it
+    /// works; the user has to say that it does not.
+    pub lease: Option<&'static str>,
     /// Its finalizers, of all kinds of objects; one that ends in `/` stands for all that begin so.
     pub finalizers: &'static [&'static str],
 }

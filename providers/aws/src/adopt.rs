@@ -31,12 +31,13 @@ pub const PEERS: &[Peer] = &[LBC, CPA];
 /// aws-load-balancer-controller.
 pub const LBC: Peer = Peer {
     name: "aws-load-balancer-controller",
-    lease: "aws-load-balancer-controller-leader",
+    lease: Some("aws-load-balancer-controller-leader"),
     finalizers: &["service.k8s.aws/resources", "ingress.k8s.aws/resources", "group.ingress.k8s.aws/"],
 };
 
 /// cloud-provider-aws. Its finalizer is the one that all use, ours too.
-pub const CPA: Peer = Peer { name: "cloud-provider-aws", lease: "cloud-controller-manager", finalizers: &[] };
+pub const CPA: Peer =
+    Peer { name: "cloud-provider-aws", lease: Some("cloud-controller-manager"), finalizers: &[] };
 
 /// What the names of the peer's webhooks end with: it answers for Services, Ingresses, Pods and its own kinds.
 pub const LBC_WEBHOOKS: &str = ".elbv2.k8s.aws";

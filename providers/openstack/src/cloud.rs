@@ -34,6 +34,8 @@ pub struct Wanted {
     pub hidden: bool,
     /// It has secrets in Barbican.
     pub secrets: bool,
+    /// Id of the peer's load balancer that may be taken over.
+    pub adopt: Option<String>,
     /// Secrets of Kubernetes that must be read first, by `namespace/name`: their versions.
     pub unread: BTreeMap<String, String>,
 }
@@ -59,6 +61,7 @@ impl Wanted {
             floating: stack.floating_ip.is_some(),
             hidden: stack.attached.is_some() || stack.security_group.is_some() || !stack.secrets.is_empty(),
             secrets: !stack.secrets.is_empty(),
+            adopt: stack.adopt.as_ref().map(|adopt| adopt.id.clone()),
             unread: BTreeMap::new(),
         }
     }

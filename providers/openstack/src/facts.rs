@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use causeway_api::{Kind, ObjectRef, Problem};
+use causeway_api::{Kind, Layer, ObjectRef, Peer, Problem};
 
 use crate::capabilities::{Capable, not_offered};
-use crate::inventory::{Answers, Cluster, Inventory};
+use crate::inventory::{Answers, Cluster, ExistingFloatingIp, ExistingLoadBalancer, Inventory};
 use crate::options::Options;
+use crate::ownership::Mark;
 
 /// Reason of a problem with the inventory.
 pub const NOT_KNOWN: &str = "InventoryIncomplete";
@@ -21,6 +22,8 @@ pub struct Overrides {
     pub cluster_id: Option<String>,
     /// `--cluster-name`.
     pub cluster_name: Option<String>,
+    /// `--adopt`.
+    pub adopt: Vec<&'static Peer>,
 }
 
 /// Facts. Equal facts lead to equal decisions.
@@ -38,6 +41,35 @@ pub struct Facts {
     pub ingresses: Capable,
     /// Secrets of Kubernetes of which no certificate can be made, by `namespace/name`: why, and what to do.
     pub useless: BTreeMap<String, String>,
+    /// Peers whose load balancers may be taken over.
+    pub adopts: Vec<&'static Peer>,
+    /// The load balancer that was, or is about to be, taken over: with it all is in the peer's way.
+    pub kept: Option<Arc<ExistingLoadBalancer>>,
+}
+
+impl Facts {
+    /// The same for a load balancer that was, or is about to be, taken over from a peer: it stays where it is and what it is, and where nobody says otherwise, it
+    /// is as the peer makes them. No monitor: openstack-cloud-controller-manager makes one only where it is asked to, octavia-ingress-controller never does.
+    #[must_use]
+    pub fn kept(&self, lb: ExistingLoadBalancer, layer: Layer) -> Self {
+        let mut kept = Self { kept: Some(Arc::new(lb)), ..self.clone() };
+        let asked = layer == Layer::L4 && kept.options.create_monitor == Some(true);
+        kept.options.create_monitor = Some(asked);
+        kept
+    }
+
+    /// The load balancer that is there already, if the inventory has it.
+    #[must_use]
+    pub fn existing(&self, mark: &Mark) -> Option<&ExistingLoadBalancer> {
+        self.kept.as_deref().or_else(|| mark.of_ours(self.cloud.load_balancers()))
+    }
+
+    /// The floating IP that leads to the load balancer that was, or is about to be, taken over.
+    #[must_use]
+    pub fn kept_floating_ip(&self) -> Option<&ExistingFloatingIp> {
+        let port = self.kept.as_ref().map(|lb| lb.vip_port_id.as_str()).filter(|port| !port.is_empty())?;
+        self.cloud.floating_ips().iter().find(|f| f.port_id == port)
+    }
 }
 
 /// The object of problems that are the inventory's.
@@ -108,6 +140,8 @@ pub fn facts(overrides: &Overrides, inventory: &Inventory) -> (Facts, Vec<Proble
         services,
         ingresses,
         useless: BTreeMap::new(),
+        adopts: overrides.adopt.clone(),
+        kept: None,
     };
     (facts, problems)
 }

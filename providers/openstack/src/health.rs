@@ -32,6 +32,8 @@ pub struct Checked<'a> {
     pub neutral: &'a HealthCheck,
     /// Policy of the Service.
     pub policy: TrafficPolicy,
+    /// The load balancer was taken over from a peer, which asks kube-proxy with policy Local only.
+    pub kept: bool,
 }
 
 /// A monitor, and the port that it asks where it is not that of the traffic.
@@ -125,7 +127,8 @@ pub fn monitor(
 fn kube_proxy(checked: &Checked<'_>) -> Option<(u16, String)> {
     let feature =
         if checked.transport == Protocol::Tcp { Feature::HttpMonitor } else { Feature::HttpMonitorOnUdp };
-    let reached = checked.policy == TrafficPolicy::Local || checked.options.manage_security_groups;
+    let opened = checked.options.manage_security_groups && !checked.kept;
+    let reached = checked.policy == TrafficPolicy::Local || opened;
     if checked.neutral.protocol != HealthProtocol::Http || !reached || !checked.capable.can(feature) {
         return None;
     }
@@ -229,6 +232,7 @@ mod tests {
             transport,
             neutral: &neutral,
             policy,
+            kept: false,
         };
         let mut problems = Vec::new();
         let found = monitor("TCP-80", "m".to_owned(), checked, &mut problems);
@@ -251,6 +255,7 @@ mod tests {
             transport: Protocol::Tcp,
             neutral: &neutral,
             policy: TrafficPolicy::Cluster,
+            kept: false,
         };
         let spec = monitor("p", "m".to_owned(), checked, &mut Vec::new()).expect("a monitor").spec;
         assert_eq!((spec.delay, spec.timeout), (2, 2));

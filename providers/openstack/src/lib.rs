@@ -22,6 +22,7 @@
     reason = "an error is a problem for people: it is made rarely, and handed on once"
 )]
 
+pub mod adopt;
 pub mod annotations;
 pub mod api;
 mod apply;

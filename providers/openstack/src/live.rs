@@ -186,21 +186,17 @@ impl<A: Account> Cloud for Live<A> {
 
     async fn observe(&self, key: &LbKey, wanted: Option<&Wanted>) -> Result<Observed> {
         let mark = self.mark(&key.owner_tag());
-        if let Some(observed) = self.known().sure(&mark, wanted) {
-            return Ok(observed);
-        }
+        let sure = self.known().sure(&mark, wanted);
+        let mut observed = match sure {
+            Some(observed) => observed,
+            None => self.closer(&mark, wanted).await?,
+        };
+        if let Some(id) = wanted.and_then(|w| w.adopt.as_deref())
+            && observed.load_balancer.is_none()
         {
-            let mut known = self.known();
-            let complete = known.complete;
-            if let Some(entry) = known.entries_mut().find(|(o, _)| **o == mark.owner).map(|(_, e)| e)
-                && complete
-                && entry.depth == Depth::Listed
-            {
-                // Lists did not suffice.
-                entry.depth = Depth::Doubtful;
-            }
+            observed.peer = self.peer(&mark, id).await.map_err(|e| failed(&e))?.map(Box::new);
         }
-        self.look(&mark, wanted).await.map_err(|e| failed(&e))
+        Ok(observed)
     }
 
     async fn apply(&self, change: &Change, fence: &Fence) -> Result<Outcome> {
@@ -241,6 +237,22 @@ impl<A: Account> Cloud for Live<A> {
 }
 
 impl<A: Api> Live<A> {
+    /// Looks where what is known does not suffice.
+    async fn closer(&self, mark: &Mark, wanted: Option<&Wanted>) -> Result<Observed> {
+        {
+            let mut known = self.known();
+            let complete = known.complete;
+            if let Some(entry) = known.entries_mut().find(|(o, _)| **o == mark.owner).map(|(_, e)| e)
+                && complete
+                && entry.depth == Depth::Listed
+            {
+                // Lists did not suffice.
+                entry.depth = Depth::Doubtful;
+            }
+        }
+        self.look(mark, wanted).await.map_err(|e| failed(&e))
+    }
+
     /// Stacks with our mark that nobody knew of: another process of ours made them, or an answer was lost.
     async fn find_strangers(&self) -> Result<(), CallError> {
         let asked = Instant::now();

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 
 use causeway_api::Family;
 
+use crate::adopt;
 use crate::facts::Facts;
-use crate::inventory::Subnet;
+use crate::inventory::{ExistingLoadBalancer, Subnet};
 use crate::nodes::{Nodes, family_name};
 use crate::options::Placement;
 use crate::ownership::Mark;
@@ -99,6 +100,12 @@ pub fn vip(
     Ok(vip)
 }
 
+/// Where the VIP of a load balancer lies that was taken over: it cannot be moved.
+#[must_use]
+pub fn kept_vip(lb: &ExistingLoadBalancer) -> Vip {
+    Vip { subnet: Some(lb.vip_subnet_id.clone()).filter(|s| !s.is_empty()), ..Vip::default() }
+}
+
 /// The subnet for an address of a further family: it must be on the network of the first.
 ///
 /// # Errors
@@ -142,6 +149,9 @@ pub struct FloatingWish<'a> {
 /// # Errors
 /// Why there can be none, and what to write.
 pub fn floating_ip(facts: &Facts, wish: FloatingWish<'_>) -> Result<FloatingIp, String> {
+    if let Some(kept) = kept_floating_ip(facts, wish) {
+        return Ok(kept);
+    }
     if facts.cloud.lacks_extension("router") {
         return Err("this cloud has no floating IPs (Neutron lacks the extension router): make the load balancer internal".to_owned());
     }
@@ -184,6 +194,29 @@ pub fn floating_ip(facts: &Facts, wish: FloatingWish<'_>) -> Result<FloatingIp, 
         further_subnets: subnets.collect(),
         keep: wish.keep,
         existing,
+    })
+}
+
+/// The one of a load balancer that was taken over: as long as nobody asks for another address it stays, wherever others come from.
+fn kept_floating_ip(facts: &Facts, wish: FloatingWish<'_>) -> Option<FloatingIp> {
+    let (lb, found) = (facts.kept.as_deref()?, facts.kept_floating_ip()?);
+    if wish.address.is_some_and(|address| found.floating_ip_address.parse() != Ok(address)) {
+        return None;
+    }
+    let ours = found.description.starts_with(&format!("{}:", wish.mark.description_prefix()));
+    let made = adopt::made_floating_ip(&facts.cluster.name, &wish.mark.owner, &lb.name, &found.description);
+    Some(FloatingIp {
+        spec: FloatingIpSpec {
+            floating_network_id: found.floating_network_id.clone(),
+            subnet_id: None,
+            floating_ip_address: wish.address,
+            port_id: Token::vip_port(),
+            description: wish.description.to_owned(),
+        },
+        further_subnets: Vec::new(),
+        keep: wish.keep,
+        // It stays the user's.
+        existing: (!ours && !made).then(|| found.id.clone()),
     })
 }
 
@@ -290,8 +323,8 @@ fn free_address(facts: &Facts, mark: &Mark, address: IpAddr) -> Result<Option<St
         None => Ok(None),
         Some(found) => {
             let ours = found.description.starts_with(&format!("{}:", mark.description_prefix()));
-            let leads_to_ours = mark
-                .of_ours(facts.cloud.load_balancers())
+            let leads_to_ours = facts
+                .existing(mark)
                 .is_some_and(|lb| !lb.vip_port_id.is_empty() && lb.vip_port_id == found.port_id);
             if found.port_id.is_empty() || ours || leads_to_ours {
                 Ok(Some(found.id.clone()))

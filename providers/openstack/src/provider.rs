@@ -11,6 +11,7 @@ use causeway_api::{
     Protocol, References, Refresh, Result, Wants,
 };
 
+use crate::adopt::{self, Verdict};
 use crate::annotations::service::LOAD_BALANCER_ADDRESS;
 use crate::cloud::{Cloud, Offline, Wanted};
 use crate::facts::{Facts, Overrides, facts};
@@ -113,6 +114,12 @@ impl<C: Cloud> CloudProvider for OpenStack<C> {
     fn desired(&self, lb: &LoadBalancer, facts: &Facts) -> (OctaviaStack, Vec<Problem>) {
         let nodes = self.nodes.of(&lb.nodes, &facts.cloud);
         let owner = lb.key.owner_tag();
+        let verdict = adopt::judge(lb, &facts.adopts, &facts.cluster, &facts.cloud);
+        let kept = match &verdict {
+            Verdict::Ours(found) | Verdict::Take(found) => Some(facts.kept(found.clone(), lb.key.layer)),
+            _ => None,
+        };
+        let facts = kept.as_ref().unwrap_or(facts);
         let settled =
             certificates::settled(lb, &|secret, version| self.cloud.content(&owner, secret, version));
         let (mut useless, mut unread, mut problems) = (None, BTreeMap::new(), Vec::new());
@@ -126,11 +133,12 @@ impl<C: Cloud> CloudProvider for OpenStack<C> {
             None => &Cow::Borrowed(lb),
         };
         let facts = useless.as_ref().unwrap_or(facts);
-        let (stack, found) = match &lb.body {
+        let (mut stack, found) = match &lb.body {
             Body::L4(listeners) => l4::desired(lb, listeners, facts, &nodes),
             Body::L7(http) => l7::desired(lb, http, facts, &nodes),
         };
         problems.extend(found);
+        adopt::settle(verdict, lb, &mut stack, &mut problems);
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if stack.is_empty() {
             wanted.remove(&owner);

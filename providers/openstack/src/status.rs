@@ -7,11 +7,16 @@ use causeway_api::{Condition, IngressPoint, IpMode, Kind, MemberStatus, PortStat
 
 use crate::annotations::service::LOAD_BALANCER_ADDRESS;
 use crate::observe::{Observed, SeenLoadBalancer, State};
-use crate::stack::{MemberPart, OctaviaStack, Shown};
+use crate::stack::{MemberPart, OctaviaProtocol, OctaviaStack, Shown};
 
 /// What to say of each member.
 #[must_use]
 pub fn status(want: &OctaviaStack, have: &Observed) -> Vec<MemberStatus> {
+    let adopted = have.load_balancer.as_ref().is_some_and(|lb| lb.adopted);
+    let proxied =
+        want.pools.values().any(|p| matches!(p.protocol, OctaviaProtocol::Proxy | OctaviaProtocol::ProxyV2));
+    // What was taken over keeps the peer's way: inside the cluster its address leads straight to the pods.
+    let mode = if adopted && !proxied { IpMode::Vip } else { IpMode::Proxy };
     let serving = have.load_balancer.as_ref().filter(|lb| lb.state == State::Active);
     want.told
         .iter()
@@ -23,15 +28,17 @@ pub fn status(want: &OctaviaStack, have: &Observed) -> Vec<MemberStatus> {
             if member.object.kind == Kind::Service
                 && let Some(addresses) = &addresses
             {
-                let named = member.shown != Shown::Addresses;
+                // A peer has it there always, and may be gone back to.
+                let named = member.shown != Shown::Addresses || adopted;
                 let address = addresses.first().filter(|_| named).map(ToString::to_string);
                 annotations.insert(LOAD_BALANCER_ADDRESS.to_owned(), address);
             }
             MemberStatus {
                 object: member.object.clone(),
-                ingress: addresses.map(|addresses| points(member, &addresses)),
+                ingress: addresses.map(|addresses| points(member, &addresses, mode)),
                 conditions: conditions(member),
                 annotations,
+                // Of the peers, the one has our finalizer, the other none.
                 peer_finalizers: Vec::new(),
                 problems: Vec::new(),
                 notes: Vec::new(),
@@ -52,7 +59,7 @@ fn shown(want: &OctaviaStack, lb: &SeenLoadBalancer) -> Option<Vec<IpAddr>> {
     }
 }
 
-fn points(member: &MemberPart, addresses: &[IpAddr]) -> Vec<IngressPoint> {
+fn points(member: &MemberPart, addresses: &[IpAddr], mode: IpMode) -> Vec<IngressPoint> {
     let name = match &member.shown {
         Shown::Hostname(name) => Some(name.clone()),
         // A name has no colons.
@@ -70,7 +77,7 @@ fn points(member: &MemberPart, addresses: &[IpAddr]) -> Vec<IngressPoint> {
     let point = |ip: &IpAddr| IngressPoint {
         ip: Some(*ip),
         // Octavia sends to the nodes' addresses, never to its own.
-        ip_mode: of_service.then_some(IpMode::Proxy),
+        ip_mode: of_service.then_some(mode),
         ports: member.ports.clone(),
         ..IngressPoint::default()
     };
@@ -115,6 +122,7 @@ mod tests {
                 mark: causeway_api::Mark::Ours,
                 state: if active { State::Active } else { State::Pending },
                 vip_port_id: "port-vip".to_owned(),
+                adopted: false,
                 applied: AppliedHash::Dirty,
                 body: serde_json::Value::Null,
                 addresses: addresses.iter().map(address).collect(),

@@ -45,7 +45,7 @@ pub struct ProviderConfig {
     /// What becomes of addresses that no pool holds any more.
     pub outside_pools: args::OutsidePoolsArg,
     /// Whose load balancers are taken over.
-    pub adopt: Option<&'static causeway_api::Peer>,
+    pub adopt: Vec<&'static causeway_api::Peer>,
     /// Whose way is gone where a peer's differs; `None`: as the inventory says, else ours.
     pub compat: Option<args::CompatArg>,
     /// Further controllers of IngressClasses that are ours.
@@ -75,7 +75,7 @@ impl ProviderConfig {
                 args::CompatArg::Lbc => Compat::Lbc,
             }),
             options: self.aws.options.clone(),
-            adopt: self.adopt,
+            adopt: self.adopt.first().copied(),
         }
     }
 
@@ -93,6 +93,7 @@ impl ProviderConfig {
         causeway_openstack::Overrides {
             cluster_id: self.cluster_id.clone(),
             cluster_name: self.cluster_name.clone(),
+            adopt: self.adopt.clone(),
         }
     }
 
@@ -142,10 +143,21 @@ impl Check {
         if args.addresses_outside_pools.is_some() && !provider.has_own_kinds() {
             self.error("--addresses-outside-pools", no_use("has no address pools"));
         }
-        let adopt = args.adopt.as_deref().and_then(|name| self.peer(provider, name));
+        let mut adopt: Vec<&'static causeway_api::Peer> =
+            args.adopt.iter().filter_map(|name| self.peer(provider, name)).collect();
+        adopt.dedup();
+        if let ("aws", [one, other, ..]) = (provider.name(), &adopt[..]) {
+            self.error(
+                "--adopt",
+                format!(
+                    "provider aws takes over from one controller at a time: give {} first, and {} in its place when everything of the first is taken over",
+                    one.name, other.name
+                ),
+            );
+        }
         let cluster_name = args.cluster_name.filter(|name| !name.is_empty());
-        if adopt.is_some() && cluster_name.is_none() {
-            self.error("--adopt", "what a peer made is known by the cluster's name in its tags: give it by --cluster-name, as the peer has it");
+        if !adopt.is_empty() && cluster_name.is_none() {
+            self.error("--adopt", "what a peer made is known by the cluster's name in its tags or its name: give it by --cluster-name, as the peer has it");
         }
         if cluster_name.is_some() && !matches!(provider.name(), "aws" | "openstack") {
             self.error("--cluster-name", no_use("names nothing by it"));

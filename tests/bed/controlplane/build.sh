@@ -7,6 +7,7 @@
 #   build.sh lbc       the same, and aws-load-balancer-controller: lbc, lbc-crds.yaml (its own definitions),
 #                      lbc-webhooks.yaml (its own webhooks)
 #   build.sh cpa       the same, and cloud-provider-aws: cpa (aws-cloud-controller-manager)
+#   build.sh occm      the same, and those of cloud-provider-openstack: occm (openstack-cloud-controller-manager), oic (octavia-ingress-controller)
 #
 # The folder is named by a hash of the module's files, so an unchanged module answers at once and two checkouts do not
 # disturb each other. Each program is also kept by a hash of what it alone depends on: a change to the node agent does not
@@ -21,8 +22,8 @@ say() { printf 'bed: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
 case $want in
-programs | e2e | metallb | lbc | cpa) ;;
-*) fail "build.sh takes no argument, \"e2e\", \"metallb\", \"lbc\" or \"cpa\", not \"$want\"" ;;
+programs | e2e | metallb | lbc | cpa | occm) ;;
+*) fail "build.sh takes no argument, \"e2e\", \"metallb\", \"lbc\", \"cpa\" or \"occm\", not \"$want\"" ;;
 esac
 
 command -v flock >/dev/null || fail "flock is missing: apt-get install util-linux"
@@ -51,7 +52,7 @@ hash() {
 }
 
 programs=$(cd cmd && echo *)
-out=$cache/$(hash go.mod go.sum build.sh cmd internal cpa lbc metallb tools)
+out=$cache/$(hash go.mod go.sum build.sh cmd internal cpa lbc metallb occm tools)
 store=$cache/store
 mkdir -p "$store"
 
@@ -78,6 +79,7 @@ has_wanted() {
     metallb) [ -s "$out/metallb-native.yaml" ] ;;
     lbc) [ -s "$out/lbc-crds.yaml" ] ;;
     cpa) [ -x "$out/cpa" ] ;;
+    occm) [ -x "$out/occm" ] && [ -x "$out/oic" ] ;;
     esac
 }
 if [ -e "$out/.complete" ] && has_wanted; then
@@ -181,7 +183,7 @@ manifest() {
 }
 
 case $want in
-metallb | lbc | cpa)
+metallb | lbc | cpa | occm)
     exec 9>"$cache/lock.$want"
     flock -n 9 || { say "waiting for another build of $want"; flock 9; }
     ;;
@@ -202,6 +204,11 @@ fi
 
 if [ "$want" = cpa ] && ! has_wanted; then
     counterparty cpa cpa k8s.io/cloud-provider-aws/cmd/aws-cloud-controller-manager
+fi
+
+if [ "$want" = occm ] && ! has_wanted; then
+    counterparty occm occm k8s.io/cloud-provider-openstack/cmd/openstack-cloud-controller-manager
+    counterparty oic occm k8s.io/cloud-provider-openstack/cmd/octavia-ingress-controller
 fi
 
 echo "$out"

@@ -35,6 +35,7 @@ pub mod metallb;
 pub mod namespace;
 mod neighbours;
 pub mod node;
+pub mod occm;
 pub mod openstack;
 pub mod pki;
 pub mod process;

@@ -96,6 +96,14 @@ impl Programs {
         }
     }
 
+    /// The programs every bed needs, and openstack-cloud-controller-manager and octavia-ingress-controller, built if they are not yet.
+    pub fn ensure_occm() -> Result<Programs> {
+        match env::var_os(VARIABLE) {
+            Some(directory) => Programs::open(PathBuf::from(directory)),
+            None => Programs::open(build(&["occm"])?),
+        }
+    }
+
     /// The programs in `directory`.
     pub fn open(directory: PathBuf) -> Result<Programs> {
         let programs = Programs { directory };

@@ -142,6 +142,10 @@ impl<A: Api> Doing<'_, A> {
         let answer = self.live.calls.update(&of, id, body, self.fence).await;
         let answer = answer.map_err(|e| self.failed(&e, &self.change.summary))?;
         self.keep_answer(&answer, &there)?;
+        if self.change.kind == ResourceType::FloatingIp && body.get("description").is_some() {
+            // It was a peer's.
+            return self.tag_address(id).await;
+        }
         Ok(self.done())
     }
 

@@ -4,6 +4,7 @@
 //! made once the load balancer may be changed again. What belongs to Neutron is done at once. A call whose answer is not clear makes the stack doubtful: before
 //! anything of it is repeated, what is there is looked at, by tags and descriptions that came with the POST.
 
+mod adopts;
 mod makes;
 mod members;
 mod neutron;
@@ -58,6 +59,7 @@ impl<A: Api> Doing<'_, A> {
         let kind = self.change.kind;
         match &self.change.op {
             Op::Await => Ok(SOON),
+            Op::Adopt { id, name, peer } => self.adopt(id, name, peer).await,
             Op::MarkDirty { already: true, .. } => Ok(Outcome::Done),
             Op::MarkDirty { id, .. } => self.tag(Some(id), "dirty").await,
             Op::MarkApplied { applied } => self.tag(None, applied).await,

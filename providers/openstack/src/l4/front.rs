@@ -70,10 +70,10 @@ pub(super) fn build(
     if let Some(found) = named(members, facts, mark, problems)? {
         return Ok(attached(found, members, facts, class, problems));
     }
-    let existing = mark.of_ours(facts.cloud.load_balancers());
+    let existing = facts.existing(mark);
     let capable = match existing {
         // The provider of a load balancer cannot be changed; who did not choose one keeps it.
-        Some(lb) if facts.options.provider.is_none() && !lb.provider.is_empty() => {
+        Some(lb) if (facts.options.provider.is_none() || facts.kept.is_some()) && !lb.provider.is_empty() => {
             Capable::new(&lb.provider, facts.cloud.octavia_minor())
         }
         _ => facts.services.clone(),
@@ -302,7 +302,7 @@ fn named<'f>(
         ));
         return Ok(None);
     };
-    if mark.owns(found) {
+    if mark.owns(found) || facts.kept.as_ref().is_some_and(|kept| kept.id == found.id) {
         return Ok(None);
     }
     let cluster = found.tags.iter().find(|t| t.starts_with(&format!("{TAG_CLUSTER}=")));
@@ -318,8 +318,8 @@ fn named<'f>(
         return Err(holder.fault(
             &service::LOAD_BALANCER_ID,
             format!(
-                "load balancer {id} is the one that openstack-cloud-controller-manager made for this Service, it is not touched: take the annotation away \
-                 to have another one made"
+                "load balancer {id} is the one that openstack-cloud-controller-manager made for this Service, it is not touched: take it over with \
+                 --adopt, or take the annotation away to have another one made"
             ),
         ));
     }
@@ -383,11 +383,16 @@ fn place(
     let none = Placement::default();
     let level = levels.into_iter().find(|l| l.subnet.is_some() || l.network.is_some()).unwrap_or(&none);
     let former = existing.map(|lb| lb.vip_subnet_id.as_str()).filter(|s| !s.is_empty());
-    let mut vip = network::vip(facts, nodes, said.port.as_deref(), level, former, wanted[0])
-        .map_err(|why| said.blame(members, VIP, &service::SUBNET, why))?;
+    let mut vip = match &facts.kept {
+        Some(kept) => network::kept_vip(kept),
+        None => network::vip(facts, nodes, said.port.as_deref(), level, former, wanted[0])
+            .map_err(|why| said.blame(members, VIP, &service::SUBNET, why))?,
+    };
     let mut served = vec![wanted[0]];
     for &family in &wanted[1..] {
-        let found = if capable.can(Feature::AdditionalVips) {
+        let found = if facts.kept.is_some() {
+            Err("it was taken over with one, and cannot get another: delete the Service and make it anew to have both".to_owned())
+        } else if capable.can(Feature::AdditionalVips) {
             network::additional(facts, nodes, &vip, family)
         } else {
             Err(capable.lacks(Feature::AdditionalVips))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use causeway_api::{Family, Layer, LbKey, Problem, Protocol, ServicePort, ServiceSpec, names};
+use causeway_api::{Family, Layer, LbKey, Problem, Protocol, ServicePort, ServiceSpec, TrafficPolicy, names};
 use ipnet::IpNet;
 
 use super::front::Front;
@@ -150,6 +150,7 @@ impl Builder<'_, '_> {
                 kind: "SOURCE_IP",
                 // Octavia takes a time for datagrams only.
                 persistence_timeout: (port.protocol != Protocol::Tcp
+                    && facts.kept.is_none()
                     && front.capable.driver == Driver::Amphora)
                     .then_some(seconds),
             }),
@@ -162,6 +163,7 @@ impl Builder<'_, '_> {
             transport: port.protocol,
             neutral: &service.health,
             policy: service.traffic_policy,
+            kept: facts.kept.is_some(),
         };
         let monitor = health::monitor(&id, naming::of_port("monitor", index, &own), checked, self.problems);
         let monitor_port = monitor.as_ref().and_then(|m| m.port);
@@ -227,11 +229,16 @@ impl Builder<'_, '_> {
                 (Driver::Ovn, true) => everybody(),
                 (Driver::Ovn, false) => service.source_ranges.clone(),
             };
+            // The peer opens the port for health checks whether there is a monitor or not.
+            let checked = service
+                .health
+                .port
+                .filter(|_| facts.kept.is_some() && service.traffic_policy == TrafficPolicy::Local);
             let pool = security::Pool {
                 object: &served.member.object,
                 protocol: port.protocol,
                 node_port,
-                monitor_port,
+                monitor_port: monitor_port.or(checked),
                 families: &families,
                 clients: &clients,
             };

@@ -14,6 +14,7 @@ use self::listeners::{Builder, Failed, errors};
 use crate::annotations::{Scope, reasons, service, value};
 use crate::facts::Facts;
 use crate::member::Served;
+use crate::naming;
 use crate::nodes::Nodes;
 use crate::ownership::Mark;
 use crate::quotas;
@@ -71,6 +72,7 @@ pub fn desired(
     stack.attached = front.attached;
     stack.floating_ip = front.floating_ip;
     stack.former_address = front.former_address;
+    stack.peer_tag = facts.kept.is_some().then(|| naming::load_balancer(&facts.cluster.name, &lb.key));
     if facts.options.manage_security_groups {
         secure(&mut stack, &lb.key, facts, opened);
     }

@@ -45,7 +45,7 @@ pub(super) fn build(
     problems: &mut Vec<Problem>,
 ) -> Result<Front, Box<Fault>> {
     let oldest = &members[0];
-    let existing = mark.of_ours(facts.cloud.load_balancers());
+    let existing = facts.existing(mark);
     let capable = match existing {
         Some(lb) if !lb.provider.is_empty() && lb.provider != "ovn" => {
             Capable::new(&lb.provider, facts.cloud.octavia_minor())
@@ -61,13 +61,16 @@ pub(super) fn build(
         return Err(Box::new(Fault { holder: oldest.object(), wish: Wish::Nobody, problem }));
     }
     let placement = &facts.options.placement;
-    let family = family(facts, nodes, placement);
+    let of_kept = facts.kept.as_ref().and_then(|lb| lb.vip_address.parse().ok());
+    let family = of_kept.map_or_else(|| family(facts, nodes, placement), |at: IpAddr| Family::of(&at));
     let former = existing.map(|lb| lb.vip_subnet_id.as_str()).filter(|s| !s.is_empty());
-    let Vip { network, subnet, .. } =
-        network::vip(facts, nodes, None, placement, former, family).map_err(|why| {
+    let Vip { network, subnet, .. } = match &facts.kept {
+        Some(kept) => network::kept_vip(kept),
+        None => network::vip(facts, nodes, None, placement, former, family).map_err(|why| {
             let problem = Problem::error(oldest.object(), "spec", reasons::NOT_FOUND, why);
             Box::new(Fault { holder: oldest.object(), wish: Wish::Nobody, problem })
-        })?;
+        })?,
+    };
 
     let internal = exclusive(members, &ingress::INTERNAL, problems)
         .is_none_or(|(m, _)| m.settings.bool(&ingress::INTERNAL) != Some(false));
@@ -106,7 +109,8 @@ pub(super) fn build(
     ]
     .map(|(annotation, default): (&Annotation, u32)| {
         let said = exclusive(members, annotation, problems).and_then(|(_, text)| text.parse().ok());
-        capable.can(Feature::Timeouts).then(|| said.unwrap_or(default))
+        let otherwise = facts.kept.is_none().then_some(default);
+        if capable.can(Feature::Timeouts) { said.or(otherwise) } else { None }
     });
     let flavor_id = sized::flavor(facts, &capable, None, oldest, problems)?;
     let availability_zone = sized::zone(facts, &capable, None, oldest, problems)?;

@@ -10,7 +10,9 @@ pub mod rules;
 
 use std::collections::BTreeSet;
 
-use causeway_api::{Backend, Certificate, HttpBody, LoadBalancer, ObjectRef, Problem, Protocol, names};
+use causeway_api::{
+    Backend, Certificate, HttpBody, LoadBalancer, ObjectRef, Problem, Protocol, Route, names,
+};
 
 use self::front::Front;
 use self::policies::Routed;
@@ -87,7 +89,9 @@ pub fn desired(
         opened: Opened::default(),
     };
     let certificates = builder.certificates(&http.certificates);
-    let routes = builder.routes(http, &certificates);
+    let kept = facts.kept.is_some();
+    let kept_routes = if kept { builder.kept_routes(http) } else { Vec::new() };
+    let routes = if kept { Vec::new() } else { builder.routes(http, &certificates) };
     let default = http
         .default_backend
         .as_ref()
@@ -97,13 +101,20 @@ pub fn desired(
         |index: usize| members.get(index).map_or_else(|| lb_object(lb), |m: &Served<'_>| m.object());
     let mut listeners = BTreeSet::new();
     for (id, port, https) in [(HTTP, 80, false), (HTTPS, 443, true)] {
-        if https && certificates.secrets.is_empty() {
+        // The peer serves by HTTPS alone where there is a certificate.
+        let unwanted =
+            if https { certificates.secrets.is_empty() } else { kept && !certificates.secrets.is_empty() };
+        if unwanted {
             continue;
         }
         listeners.insert(id.to_owned());
         let listener = builder.listener(id, port, https.then_some(&certificates), default.as_deref());
         builder.stack.listeners.insert(id.to_owned(), listener);
-        policies::add(builder.stack, id, https, &routes, &object_of, builder.problems);
+        if kept {
+            policies::add_kept(builder.stack, id, port, &kept_routes);
+        } else {
+            policies::add(builder.stack, id, https, &routes, &object_of, builder.problems);
+        }
     }
     let opened = builder.opened;
     if facts.options.manage_security_groups {
@@ -267,6 +278,20 @@ impl Builder<'_, '_> {
         routes
     }
 
+    /// Routes in the order of the Ingress, with their pools.
+    fn kept_routes<'r>(&mut self, http: &'r HttpBody) -> Vec<(&'r Route, String)> {
+        let place = |route: &Route| {
+            let rules = self.members.get(route.member)?.member.ingress().map(|i| &i.rules)?;
+            let mut paths = rules.iter().flat_map(|rule| rule.paths.iter().map(|path| (&rule.host, path)));
+            paths.position(|(host, path)| {
+                (host, &path.path, path.matching) == (&route.host, &route.path, route.matching)
+            })
+        };
+        let mut routes: Vec<&Route> = http.routes.iter().collect();
+        routes.sort_by_key(|route| place(route));
+        routes.into_iter().map(|route| (route, self.pool(route.member, &route.backend))).collect()
+    }
+
     fn listener(
         &self,
         id: &str,
@@ -276,6 +301,7 @@ impl Builder<'_, '_> {
     ) -> ListenerSpec {
         let [client, connect, member, inspect] = self.front.timeouts;
         let secrets = certificates.map_or(&[][..], |c| &c.secrets);
+        let headers = if self.facts.kept.is_some() { &[][..] } else { &HEADERS[..] };
         ListenerSpec {
             loadbalancer_id: OctaviaStack::load_balancer_token(None),
             name: shortened(&format!("listener_{id}_{}", self.front.spec.name)),
@@ -288,7 +314,7 @@ impl Builder<'_, '_> {
             default_pool_id: default_pool.map(|pool| Token::of(ResourceType::Pool, pool)),
             connection_limit: Some(-1),
             allowed_cidrs: self.front.allowed_cidrs.clone(),
-            insert_headers: HEADERS.iter().map(|h| ((*h).to_owned(), "true".to_owned())).collect(),
+            insert_headers: headers.iter().map(|h| ((*h).to_owned(), "true".to_owned())).collect(),
             timeout_client_data: client,
             timeout_member_connect: connect,
             timeout_member_data: member,
@@ -338,6 +364,7 @@ impl Builder<'_, '_> {
             transport: Protocol::Tcp,
             neutral: &backend.health,
             policy: backend.traffic_policy,
+            kept: facts.kept.is_some(),
         };
         let name = |what: &str| shortened(&format!("{what}_{text}_{}", front.spec.name));
         let monitor = health::monitor(&id, name("monitor"), checked, self.problems);

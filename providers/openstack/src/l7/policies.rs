@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_api::{PathMatch, Problem, Route};
 
 use super::rules::{self, Compared, MOST};
-use crate::stack::{L7PolicySpec, OctaviaStack, PolicyAction, ResourceType, Token};
+use crate::stack::{CompareType, L7PolicySpec, OctaviaStack, PolicyAction, ResourceType, RuleType, Token};
 
 /// Status of redirects: the method stays.
 const REDIRECT_CODE: u16 = 308;
@@ -88,6 +88,39 @@ pub(super) fn add(
             position: u32::try_from(place + 1).unwrap_or(u32::MAX),
         };
         stack.l7_policies.insert(draft.id, spec);
+    }
+}
+
+/// Adds the policies of a listener that was taken over from octavia-ingress-controller, in its way: a path stands for all that begin so, whatever its type is, and
+/// the host may be followed by this one port. Policies are tried in the order of the Ingress.
+pub(super) fn add_kept(stack: &mut OctaviaStack, listener: &str, port: u16, routes: &[(&Route, String)]) {
+    for (place, (route, pool)) in routes.iter().enumerate() {
+        let id = format!("{listener}/{}{} {:?}", route.host, route.path, route.matching);
+        let policy = Token::of(ResourceType::L7Policy, id.clone());
+        let host = (!route.host.is_empty()).then(|| Compared {
+            kind: RuleType::HostName,
+            compare_type: CompareType::Regex,
+            value: format!("^{}(:{port})?$", route.host.replace('.', "\\.")),
+            invert: false,
+        });
+        let path = Compared {
+            kind: RuleType::Path,
+            compare_type: CompareType::StartsWith,
+            value: route.path.clone(),
+            invert: false,
+        };
+        for (number, rule) in host.into_iter().chain([path]).enumerate() {
+            stack.l7_rules.insert(format!("{id}#{number}"), rule.of(policy.clone()));
+        }
+        let spec = L7PolicySpec {
+            listener_id: Token::of(ResourceType::Listener, listener),
+            name: crate::naming::shortened(&id),
+            action: PolicyAction::RedirectToPool {
+                redirect_pool_id: Token::of(ResourceType::Pool, pool.clone()),
+            },
+            position: u32::try_from(place + 1).unwrap_or(u32::MAX),
+        };
+        stack.l7_policies.insert(id, spec);
     }
 }
 

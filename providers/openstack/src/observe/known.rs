@@ -43,6 +43,8 @@ pub struct Entry {
     pub floating: Vec<FloatingIp>,
     /// Ports of nodes that have its group.
     pub group_ports: BTreeSet<String>,
+    /// Ids of what the peer made that its load balancer was taken over from: it carries no mark of ours.
+    pub theirs: BTreeSet<String>,
     /// How much is known.
     pub depth: Depth,
     /// A change of the load balancer is under way.
@@ -66,6 +68,7 @@ impl Entry {
             counts: BTreeMap::new(),
             floating: Vec::new(),
             group_ports: BTreeSet::new(),
+            theirs: BTreeSet::new(),
             depth: Depth::Doubtful,
             pending: false,
             touched: now,
@@ -112,6 +115,8 @@ impl Entry {
                 .filter(|f| f.tags.iter().any(|t| t == KEEP))
                 .map(|f| f.id.clone())
                 .collect(),
+            theirs: self.theirs.clone(),
+            peer: None,
             settled: false,
         }
     }
@@ -292,6 +297,7 @@ mod tests {
             floating: true,
             hidden: false,
             secrets: false,
+            adopt: None,
             unread: BTreeMap::new(),
         }
     }

@@ -42,6 +42,8 @@ pub struct SeenLoadBalancer {
     pub vip_port_id: String,
     /// Address of the floating IP that leads to it, ours or not.
     pub floating_address: Option<IpAddr>,
+    /// It was taken over from a peer: names, and what belongs to it, are the peer's.
+    pub adopted: bool,
     /// What its tag says of the stack that was applied last.
     #[serde(skip)]
     pub applied: AppliedHash,
@@ -78,9 +80,24 @@ pub struct Observed {
     pub group_ports: BTreeSet<String>,
     /// Ids of floating IPs that are to be left when their load balancer goes.
     pub kept_floating_ips: BTreeSet<String>,
+    /// Ids of what the peer made that the load balancer was taken over from, and that carries no mark of ours: it is known by what it is.
+    pub theirs: BTreeSet<String>,
+    /// The peer's load balancer that may be taken over, where there is none of ours.
+    pub peer: Option<Box<PeerLoadBalancer>>,
     /// What was wanted was applied whole, and nothing shows that anything moved since: nothing is compared.
     #[serde(skip)]
     pub settled: bool,
+}
+
+/// A load balancer of a peer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerLoadBalancer {
+    /// Name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// What will be there once it is ours.
+    pub then: Observed,
 }
 
 impl Observed {

@@ -2,7 +2,7 @@
 //!
 //! Lists that many stacks need at once (load balancers, floating IPs) are asked for once for all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use futures::{StreamExt, TryStreamExt, future, stream};
 use tokio::time::Instant;
 
 use super::known::{Depth, Entry};
-use super::{Observed, Part, shape};
+use super::{Observed, Part, PeerLoadBalancer, shape};
+use crate::adopt;
 use crate::api::barbican::{SECRETS, Secret};
 use crate::api::neutron::{FLOATING_IPS, FloatingIp, PORTS, SECURITY_GROUPS};
 use crate::api::octavia::{
@@ -21,7 +22,7 @@ use crate::api::{Api, CallError, Failure, Priority, Query};
 use crate::cloud::Wanted;
 use crate::live::Live;
 use crate::ownership::{Mark, tag};
-use crate::stack::{MemberSpec, ResourceType};
+use crate::stack::{LOAD_BALANCER, MemberSpec, ResourceType};
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER};
 
 /// Longest page that Octavia gives.
@@ -73,6 +74,8 @@ impl<T> Shared<T> {
 struct Children {
     parts: Vec<Part>,
     members: BTreeMap<String, Vec<MemberSpec>>,
+    /// Ids of what a peer made.
+    theirs: BTreeSet<String>,
 }
 
 impl<A: Api> Live<A> {
@@ -129,7 +132,7 @@ impl<A: Api> Live<A> {
                 Some(lb) => self.children(&lb, mark).await?,
                 None => Children::default(),
             };
-            (entry.parts, entry.members) = (found.parts, found.members);
+            (entry.parts, entry.members, entry.theirs) = (found.parts, found.members, found.theirs);
             let port = entry.lb.as_ref().and_then(|lb| lb.vip_port_id.as_deref());
             let all = self.floating_ips(after, SHARED).await?;
             let own = |f: &&FloatingIp| {
@@ -137,6 +140,7 @@ impl<A: Api> Live<A> {
                 owner == Some(mark.owner.as_str()) || (port.is_some() && f.port_id.as_deref() == port)
             };
             entry.floating = all.iter().filter(own).cloned().collect();
+            self.made_by_a_peer(mark, &mut entry);
             if self.settings.options.manage_security_groups
                 || before.as_ref().is_none_or(|b| has(b, ResourceType::SecurityGroup))
             {
@@ -218,11 +222,30 @@ impl<A: Api> Live<A> {
             self.calls.list(&LISTENERS, listeners, Priority::Change),
         )
         .await?;
+        let adopted = adopt::is_adopted(&lb.tags);
+        let services = mark.owner.starts_with("service/");
+        let mut default_pools = BTreeSet::new();
+        for listener in &listeners {
+            // Other Services and other people may have listeners on it, with tags of their own.
+            let untagged = listener.tags.iter().all(String::is_empty);
+            let theirs = untagged || listener.tags.contains(&lb.name);
+            if adopted && theirs && !adopt::is_marked(&listener.tags) {
+                found.theirs.insert(listener.id.clone());
+                default_pools.extend(listener.default_pool_id.clone());
+            }
+        }
         let of_pools = together(pools.iter().map(|pool| self.of_pool(pool)).collect()).await?;
         for (pool, (own, monitor)) in pools.iter().zip(of_pools) {
             found.parts.push(shape::pool(pool, &lb.id, mark));
+            let theirs =
+                adopted && !adopt::is_marked(&pool.tags) && (!services || default_pools.contains(&pool.id));
+            found.theirs.extend(theirs.then(|| pool.id.clone()));
             found.members.insert(pool.id.clone(), own.iter().filter_map(shape::member).collect());
-            found.parts.extend(monitor.iter().map(|m| shape::monitor(m, mark)));
+            if let Some(monitor) = monitor {
+                found.parts.push(shape::monitor(&monitor, mark));
+                let theirs = theirs && !adopt::is_marked(&monitor.tags);
+                found.theirs.extend(theirs.then(|| monitor.id.clone()));
+            }
         }
         for listener in listeners {
             found.parts.push(shape::listener(&listener, &lb.id, mark));
@@ -234,7 +257,11 @@ impl<A: Api> Live<A> {
             let rules = together(policies.iter().map(|policy| self.of_policy(policy)).collect()).await?;
             for (policy, rules) in policies.iter().zip(rules) {
                 found.parts.push(shape::policy(policy, mark));
+                let theirs = found.theirs.contains(&listener.id) && !adopt::is_marked(&policy.tags);
+                found.theirs.extend(theirs.then(|| policy.id.clone()));
                 found.parts.extend(rules.iter().map(|r| shape::rule(r, &policy.id, mark)));
+                let theirs = rules.iter().filter(|r| theirs && !adopt::is_marked(&r.tags));
+                found.theirs.extend(theirs.map(|r| r.id.clone()));
             }
         }
         Ok(found)
@@ -264,17 +291,29 @@ impl<A: Api> Live<A> {
 
     /// The security group of a stack, and the ports that have it.
     async fn group(&self, mark: &Mark, entry: &mut Entry) -> Result<(), CallError> {
-        let brief = Query::all().fields(&["id", "description"]).page(PAGE);
+        let adopted = entry.lb.as_ref().filter(|lb| adopt::is_adopted(&lb.tags)).map(|lb| lb.name.clone());
+        let cluster = self.settings.cluster.name.as_str();
+        let brief = Query::all().fields(&["id", "name", "description"]).page(PAGE);
         let groups = self.calls.list(&SECURITY_GROUPS, brief, Priority::Change).await?;
         entry.group_ports.clear();
         for group in groups {
-            if shape::described_owner(&group.description, &mark.cluster) != Some(mark.owner.as_str()) {
+            let may = adopted.as_deref().filter(|_| self.settings.options.manage_security_groups);
+            let theirs = may.is_some_and(|lb| {
+                adopt::made_security_group(cluster, &mark.owner, lb, (&group.name, &group.description))
+            });
+            if shape::described_owner(&group.description, &mark.cluster) != Some(mark.owner.as_str())
+                && !theirs
+            {
                 continue;
             }
             let Some(group) = self.calls.get(&SECURITY_GROUPS, &group.id, Priority::Change).await? else {
                 continue;
             };
-            entry.parts.extend(shape::security_group(&group, mark));
+            entry.parts.extend(shape::group_parts(&group, true));
+            if adopted.is_some() {
+                // Whether it had its name from a peer or from us is not to be seen any more once it carries our mark.
+                entry.theirs.insert(group.id.clone());
+            }
             let with = Query::all().with("security_groups", group.id.as_str());
             let with = with.fields(&["id", "security_groups"]).page(PAGE);
             let ports = self.calls.list(&PORTS, with, Priority::Change).await?;
@@ -282,6 +321,51 @@ impl<A: Api> Live<A> {
             entry.group_ports.extend(has.map(|p| p.id));
         }
         Ok(())
+    }
+}
+
+impl<A: Api> Live<A> {
+    /// Notes which floating IP the peer made that the load balancer was taken over from.
+    fn made_by_a_peer(&self, mark: &Mark, entry: &mut Entry) {
+        let Some(lb) = entry.lb.as_ref().filter(|lb| adopt::is_adopted(&lb.tags)) else { return };
+        let cluster = self.settings.cluster.name.as_str();
+        let made = |f: &&FloatingIp| {
+            f.port_id.is_some()
+                && f.port_id == lb.vip_port_id
+                && adopt::made_floating_ip(cluster, &mark.owner, &lb.name, &f.description)
+        };
+        let made: Vec<String> = entry.floating.iter().filter(made).map(|f| f.id.clone()).collect();
+        entry.theirs.extend(made);
+    }
+
+    /// A peer's load balancer, and what will be there once it is ours; `None`: it is gone, or somebody else's by now.
+    pub(crate) async fn peer(&self, mark: &Mark, id: &str) -> Result<Option<PeerLoadBalancer>, CallError> {
+        let there = self.calls.get(&LOAD_BALANCERS, id, Priority::Change).await?;
+        let going = |lb: &LoadBalancer| {
+            matches!(lb.provisioning_status, Provisioning::PendingDelete | Provisioning::Deleted)
+        };
+        let Some(mut lb) = there.filter(|lb| !going(lb) && !adopt::is_marked(&lb.tags)) else {
+            return Ok(None);
+        };
+        lb.tags.extend(mark.octavia_tags(ResourceType::LoadBalancer, LOAD_BALANCER));
+        // Whose it was does not matter here, only that it was somebody's.
+        lb.tags.push(adopt::mark(""));
+        let found = self.children(&lb, mark).await?;
+        let now = Instant::now();
+        let floating = self.floating_ips(now, SHARED).await?;
+        let leads = |f: &&FloatingIp| f.port_id.is_some() && f.port_id == lb.vip_port_id;
+        let mut entry = Entry::new(now);
+        entry.floating = floating.iter().filter(leads).cloned().collect();
+        (entry.parts, entry.members, entry.theirs) = (found.parts, found.members, found.theirs);
+        let name = lb.name.clone();
+        entry.lb = Some(lb);
+        self.made_by_a_peer(mark, &mut entry);
+        if self.settings.options.manage_security_groups {
+            self.group(mark, &mut entry).await?;
+        }
+        let then = entry.observed(mark);
+        let state = then.load_balancer.as_ref().map(|lb| lb.state).unwrap_or_default();
+        Ok(Some(PeerLoadBalancer { name, state, then }))
     }
 }
 

@@ -7,6 +7,7 @@ use causeway_api::{AppliedHash, Mark as Whose};
 use serde_json::{Map, Value, json};
 
 use super::{Part, SeenLoadBalancer, State};
+use crate::adopt;
 use crate::api::barbican::{self, Secret};
 use crate::api::neutron::{FloatingIp, SecurityGroup, SecurityGroupRule};
 use crate::api::octavia::{
@@ -104,6 +105,7 @@ pub fn load_balancer(lb: &LoadBalancer, mark: &Mark, floating: Option<&FloatingI
         },
         addresses: lb.vip_address.iter().chain(further).filter_map(address).collect(),
         vip_port_id: lb.vip_port_id.clone().unwrap_or_default(),
+        adopted: mark.owns(&existing(lb)) && adopt::is_adopted(&lb.tags),
         floating_address: floating.and_then(|f| address(&f.floating_ip_address)),
         applied,
         body: pruned(json!({
@@ -257,7 +259,12 @@ pub fn is_secret(s: &Secret, id: &str) -> bool {
 /// A security group, and its rules.
 #[must_use]
 pub fn security_group(g: &SecurityGroup, mark: &Mark) -> Vec<Part> {
-    let ours = described_owner(&g.description, &mark.cluster) == Some(mark.owner.as_str());
+    group_parts(g, described_owner(&g.description, &mark.cluster) == Some(mark.owner.as_str()))
+}
+
+/// The same of one of which it is known whether it is ours.
+#[must_use]
+pub fn group_parts(g: &SecurityGroup, ours: bool) -> Vec<Part> {
     let group = Part {
         kind: ResourceType::SecurityGroup,
         id: g.id.clone(),

@@ -63,6 +63,15 @@ pub enum Op {
         /// Its id.
         id: String,
     },
+    /// Our marks are put on a load balancer that a peer made, and nothing else is changed of it.
+    Adopt {
+        /// Its id.
+        id: String,
+        /// Its name, which must still be its own.
+        name: String,
+        /// The peer.
+        peer: &'static str,
+    },
     /// Nothing further is done before the load balancer may be changed again.
     Await,
     /// The load balancer's tag says that a change was begun.
@@ -105,7 +114,7 @@ pub struct Change {
 }
 
 impl Change {
-    pub(super) fn new(kind: ResourceType, id: &str, op: Op, summary: String) -> Self {
+    pub(crate) fn new(kind: ResourceType, id: &str, op: Op, summary: String) -> Self {
         let mark = if matches!(op, Op::Post { .. }) { Mark::New } else { Mark::Ours };
         Self {
             kind,
@@ -149,6 +158,7 @@ impl PlannedChange for Change {
             Op::Put { .. } | Op::Group { .. } | Op::Keep { .. } | Op::Release { .. } | Op::Await => {
                 Verb::Update
             }
+            Op::Adopt { .. } => Verb::Adopt,
             Op::MarkDirty { .. } => Verb::MarkDirty,
             Op::MarkApplied { .. } => Verb::MarkApplied,
         };

@@ -30,6 +30,8 @@ pub(super) struct World {
     pub(super) members: BTreeMap<String, Vec<MemberSpec>>,
     pub(super) group_ports: BTreeSet<String>,
     pub(super) released: BTreeSet<String>,
+    /// What a peer made.
+    pub(super) theirs: BTreeSet<String>,
     kept: BTreeSet<String>,
     pub(super) next: u32,
     pub(super) calls: u32,
@@ -118,6 +120,7 @@ impl World {
             state: thing.state,
             addresses: vec!["10.6.0.9".parse().expect("an address")],
             vip_port_id: format!("vip-{id}"),
+            adopted: crate::adopt::is_adopted(&thing.tags),
             floating_address: None,
             applied: thing
                 .tags
@@ -149,6 +152,8 @@ impl World {
             members: self.members.clone(),
             group_ports: self.group_ports.clone(),
             kept_floating_ips: self.kept.clone(),
+            theirs: self.theirs.clone(),
+            peer: None,
             settled: false,
         }
     }
@@ -371,7 +376,10 @@ impl World {
             }
             Op::Delete { id, cascade, .. } => {
                 let there = self.things.get(id).unwrap_or_else(|| panic!("404 {id}")).clone();
-                assert!(Self::ours(mark, &there), "what is not ours is deleted: {there:?}");
+                assert!(
+                    Self::ours(mark, &there) || self.theirs.contains(id),
+                    "what is not ours is deleted: {there:?}"
+                );
                 if there.kind == ResourceType::LoadBalancer && !cascade {
                     let children = self.things.values().any(|t| text(&t.body, "loadbalancer_id") == id);
                     assert!(!children, "400: the load balancer has children");
@@ -416,6 +424,16 @@ impl World {
                 if let Some(thing) = self.things.get_mut(id) {
                     thing.body["description"] = json!("");
                     thing.body["port_id"] = Value::Null;
+                }
+            }
+            Op::Adopt { id, name, peer } => {
+                assert_eq!(text(&self.things[id].body, "name"), name);
+                self.lock(id);
+                if let Some(thing) = self.things.get_mut(id) {
+                    thing
+                        .tags
+                        .extend(mark.octavia_tags(ResourceType::LoadBalancer, crate::stack::LOAD_BALANCER));
+                    thing.tags.push(crate::adopt::mark(peer));
                 }
             }
             Op::Await | Op::MarkDirty { already: true, .. } => self.calls -= 1,

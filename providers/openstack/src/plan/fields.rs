@@ -86,6 +86,11 @@ fn default(kind: ResourceType, field: &str, value: &Value) -> bool {
     let number = |number: i64| value.as_i64() == Some(number);
     match (kind, field) {
         (ResourceType::Listener, "connection_limit") => number(-1),
+        // Everybody, said: as good as nothing said.
+        (ResourceType::Listener, "allowed_cidrs") => {
+            let everybody = |net: &Value| matches!(net.as_str(), Some("0.0.0.0/0" | "::/0"));
+            value.as_array().is_some_and(|nets| nets.iter().all(everybody))
+        }
         (ResourceType::HealthMonitor, "http_method") => text("GET"),
         (ResourceType::HealthMonitor, "url_path") => text("/"),
         (ResourceType::HealthMonitor, "expected_codes") => text("200"),

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use crate::observe::shape::is_odd;
 use crate::stack::MemberSpec;
 
 /// What is sent.
@@ -59,6 +60,17 @@ pub fn batch<'a>(want: impl Iterator<Item = &'a MemberSpec>, have: &[MemberSpec]
         .map(|(key, m)| if waiting.contains(key) { json!(have[key]) } else { json!(m) })
         .collect();
     Some(Batch { members, counts: (come, change, go) })
+}
+
+/// A member of a pool that was taken over: one that is there keeps name and subnet, which the peer gave it.
+pub(super) fn kept(want: &MemberSpec, have: &[MemberSpec]) -> MemberSpec {
+    let same = |h: &&MemberSpec| (h.address, h.protocol_port) == (want.address, want.protocol_port);
+    match have.iter().find(same) {
+        Some(there) if !is_odd(there) => {
+            MemberSpec { name: there.name.clone(), subnet_id: there.subnet_id.clone(), ..want.clone() }
+        }
+        _ => want.clone(),
+    }
 }
 
 #[cfg(test)]

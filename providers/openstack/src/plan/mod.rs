@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 pub use change::{Change, Op};
 pub use fields::changed as fields_changed;
 
+use crate::adopt;
 use crate::observe::{Observed, Part, SeenLoadBalancer, State};
 use crate::ownership::{resource, tag};
 use crate::stack::{LOAD_BALANCER, OctaviaStack, ResourceType};
@@ -37,7 +38,12 @@ pub const PORT_TAKEN: &str = "PortConflict";
 /// What leads from `have` to `want`.
 #[must_use]
 pub fn plan(want: &OctaviaStack, have: &Observed) -> Plan<Change> {
-    let mut plan = changes(want, have);
+    let mut plan = match (&want.adopt, &have.peer) {
+        (Some(adopted), Some(peer)) if have.load_balancer.is_none() && !want.frozen => {
+            adopt::take(want, adopted, peer, &changes(want, &adopt::recognised(want, &peer.then)))
+        }
+        _ => changes(want, &adopt::recognised(want, have)),
+    };
     for change in &mut plan.changes {
         change.owner.clone_from(&want.mark.owner);
         change.blame = want.told.first().map(|member| member.object.clone());
@@ -210,7 +216,10 @@ impl<'a> Draft<'a> {
                 let known = part.body.get("secret_ref").and_then(Value::as_str).unwrap_or(&part.id);
                 self.know(kind, id, known);
                 self.handled.insert(&part.id);
-                let body = fields::changed(kind, &want, &part.body);
+                let mut body = fields::changed(kind, &want, &part.body);
+                if self.have.theirs.contains(&part.id) {
+                    body.remove("name");
+                }
                 if !body.is_empty() {
                     let names: Vec<&str> = body.keys().map(String::as_str).collect();
                     let summary = format!("change {} {id}: {}", noun(kind), names.join(", "));
@@ -315,7 +324,10 @@ impl<'a> Draft<'a> {
             );
             self.problems.extend(told(self.want, "spec", FIXED, &message));
         }
-        let body = fields::changed(kind, &want, &lb.body);
+        let mut body = fields::changed(kind, &want, &lb.body);
+        if lb.adopted {
+            ["name", "description"].iter().for_each(|field| drop(body.remove(*field)));
+        }
         if !body.is_empty() {
             let names: Vec<&str> = body.keys().map(String::as_str).collect();
             let summary = format!("change the load balancer: {}", names.join(", "));
@@ -356,8 +368,11 @@ impl<'a> Draft<'a> {
         let known = self.known.get(&format!("{kind}/{pool}"));
         let have: &[crate::stack::MemberSpec] =
             known.and_then(|id| self.have.members.get(id)).map_or(&[], Vec::as_slice);
+        let theirs = known.is_some_and(|id| self.have.theirs.contains(id));
         let want = self.want.members.get(pool).into_iter().flat_map(BTreeMap::values);
-        let Some(batch) = members::batch(want, have) else { return };
+        let want: Vec<_> =
+            want.map(|member| if theirs { members::kept(member, have) } else { member.clone() }).collect();
+        let Some(batch) = members::batch(want.iter(), have) else { return };
         let (come, change, go) = batch.counts;
         let id = known.map_or_else(|| json!(crate::stack::Token::of(kind, pool)), |id| json!(id));
         let summary = format!("members of pool {pool}: {come} come, {change} change, {go} go");
@@ -454,7 +469,10 @@ fn tagged(want: &OctaviaStack, kind: ResourceType, id: &str, body: &mut Value) {
             | ResourceType::Secret
     );
     if octavia {
-        body["tags"] = json!(want.mark.octavia_tags(kind, id));
+        let mut tags = want.mark.octavia_tags(kind, id);
+        // The peer takes a listener without it for somebody else's.
+        tags.extend(want.peer_tag.clone().filter(|_| kind == ResourceType::Listener));
+        body["tags"] = json!(tags);
     }
 }
 
@@ -475,6 +493,8 @@ fn noun(kind: ResourceType) -> &'static str {
     }
 }
 
+#[cfg(test)]
+mod adoption;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]

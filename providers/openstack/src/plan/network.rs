@@ -44,11 +44,13 @@ impl Draft<'_> {
         match self.find(kind, FLOATING_IP, &want) {
             Match::Found(part) => {
                 self.handled.insert(&part.id);
-                let body = fields::changed(kind, &want, &part.body);
+                let mut body = fields::changed(kind, &want, &part.body);
                 if !body.is_empty() {
-                    let op = Op::Put { target: json!(part.id), body: body.clone().into() };
                     let names: Vec<&str> = body.keys().map(String::as_str).collect();
                     let summary = format!("change the floating IP: {}", names.join(", "));
+                    // Neutrons there are that take a floating IP off its port where a change does not name that.
+                    body.insert("port_id".to_owned(), want["port_id"].clone());
+                    let op = Op::Put { target: json!(part.id), body: body.into() };
                     self.changes.push(Change::new(kind, FLOATING_IP, op, summary));
                 }
                 if wanted.keep != self.have.kept_floating_ips.contains(&part.id) {

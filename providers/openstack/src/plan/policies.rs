@@ -64,6 +64,9 @@ impl Draft<'_> {
                     map.remove("admin_state_up");
                 }
                 let mut body = fields::changed(kind, want, &there);
+                if self.have.theirs.contains(&part.id) {
+                    body.remove("name");
+                }
                 if off {
                     body.insert("admin_state_up".to_owned(), json!(true));
                 }

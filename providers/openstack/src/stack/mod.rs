@@ -42,6 +42,17 @@ pub enum Shown {
     Suffix(String),
 }
 
+/// A load balancer of a peer that is to be taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Adopt {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The peer.
+    pub peer: &'static str,
+}
+
 /// What a member of the stack is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemberPart {
@@ -90,6 +101,10 @@ pub struct OctaviaStack {
     pub node_ports: BTreeSet<String>,
     /// The address of a load balancer that is gone, which its successor asks for where nobody asked for another. Not part of the hash.
     pub former_address: Option<IpAddr>,
+    /// The peer's load balancer that becomes this one, where there is none yet. Not part of the hash.
+    pub adopt: Option<Adopt>,
+    /// A tag by which the peer, from which it was taken over, knows listeners of its own. Not part of the hash.
+    pub peer_tag: Option<String>,
     /// Services and Ingresses, oldest first. Not part of the hash.
     pub told: Vec<MemberPart>,
     /// Nothing is made or changed until something is mended; what is there stays as it is. Not part of the hash.

@@ -84,7 +84,13 @@ impl Process {
         let (options, complaints) = Options::read(&[(SECTION.to_owned(), section)].into());
         ensure!(complaints.is_empty(), "{complaints:?}");
         let cluster = Cluster { id: "0f6d9c1e-live".to_owned(), ..Cluster::default() };
-        let settings = Settings { cluster, options, complaints, call: crate::PATIENCE };
+        let settings = Settings {
+            cluster,
+            options,
+            complaints,
+            call: crate::PATIENCE,
+            servers: causeway_openstack::instances::Place::default(),
+        };
         let live = Live::new(api.clone(), settings, Arc::new(NoSecrets));
         let provider = OpenStack::on(live, Overrides::default());
         let inventory = provider.inventory().await?;
