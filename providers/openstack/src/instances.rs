@@ -200,7 +200,8 @@ fn addresses(networking: &Networking, node: &NodeRef, server: &Server) -> Vec<No
     let mut all: Vec<(IpAddr, AddressKind)> = Vec::new();
     let mut add = |text: &str, kind: Option<AddressKind>| {
         let (Ok(address), Some(kind)) = (text.parse::<IpAddr>(), kind) else { return };
-        if !(networking.ipv4_only && address.is_ipv6()) && !all.iter().any(|(known, _)| *known == address) {
+        let unwanted = networking.ipv4_only && address.is_ipv6();
+        if !unwanted && all.iter().all(|(known, _)| *known != address) {
             all.push((address, kind));
         }
     };

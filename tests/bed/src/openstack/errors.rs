@@ -35,6 +35,7 @@ pub fn said(body: &[u8]) -> String {
     let places = [
         &value["NeutronError"]["type"],
         &value["faultstring"],
+        &value["computeFault"]["message"],
         &value["error"]["message"],
         &value["description"],
         &value["title"],
