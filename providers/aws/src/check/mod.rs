@@ -2,7 +2,7 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`look`] | I/O: every read that the controller makes, and those of its writes that EC2 lets one try; nothing is changed |
+//! | [`mod@look`] | I/O: every read that the controller makes, and those of its writes that EC2 lets one try; nothing is changed |
 //! | [`permissions`] | pure: what was allowed |
 //! | [`places`] | pure: nodes as instances, their zones, and the subnets of load balancers there |
 //! | [`quotas`] | pure: how much of them is used |
