@@ -69,7 +69,7 @@ struct World {
 impl World {
     async fn start() -> Result<World> {
         let bed = Bed::builder().nodes(2).start().await?;
-        let cloud = Cloud::start(&bed).await?;
+        let cloud = Cloud::builder().compute(true).start(&bed).await?;
         cloud.label_nodes(&bed).await?;
         let conf = tempfile::NamedTempFile::new()?;
         std::fs::write(conf.path(), cloud.cloud_conf(false))?;

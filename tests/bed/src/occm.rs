@@ -1,8 +1,8 @@
 //! openstack-cloud-controller-manager and octavia-ingress-controller as counterparties: the real ones, built from their Go module, against the bed's OpenStack.
 //! For tests of migration. I/O.
 //!
-//! They run as processes of this machine, and reach the API server and OpenStack on loopback. There is no Nova in the bed, so that of the controllers of the first only
-//! the one for Services runs.
+//! They run as processes of this machine, and reach the API server and OpenStack on loopback. Of the controllers of the first only the one for Services runs. The second
+//! does not start without a Nova that answers.
 
 use std::fs::{self, File};
 use std::path::Path;
