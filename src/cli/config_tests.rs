@@ -247,6 +247,10 @@ mod metal {
         "from \"occm\", but from: openstack-cloud-controller-manager, octavia-ingress-controller"
     )]
     #[case("metal --adopt=metallb", "takes nothing over")]
+    #[case(
+        "aws --cluster-name=c --adopt=aws-load-balancer-controller --adopt=cloud-provider-aws",
+        "one controller at a time"
+    )]
     #[case("aws --adopt=aws-load-balancer-controller", "give it by --cluster-name")]
     #[case("aws --cluster-name= --adopt=aws-load-balancer-controller", "give it by --cluster-name")]
     #[case("openstack --adopt=openstack-cloud-controller-manager", "give it by --cluster-name")]
