@@ -46,11 +46,11 @@ async fn all(site: &Site, bench: &Bench) -> Result<()> {
         begin.elapsed().as_secs_f64(),
         by_action(&site.calls(0))
     ));
-    if bench.wants(&["start-100"]) {
-        controller = start(site, controller, bench, many).await?;
-    }
     if bench.wants(&["node-add"]) {
         controller = node(site, controller, bench, many).await?;
+    }
+    if bench.wants(&["start-100"]) {
+        controller = start(site, controller, bench, many).await?;
     }
     if bench.wants(&["noop"]) {
         controller = noop(site, controller, bench, many).await?;
@@ -139,7 +139,10 @@ async fn node(site: &Site, controller: Controller, bench: &Bench, many: usize) -
         },
         ">= 1,400, >= 200 s",
     );
-    site.controller(&[])
+    // The bare loop took the node away.
+    let controller = site.controller(&[])?;
+    settled(&controller, many).await?;
+    Ok(controller)
 }
 
 /// Sets the members of all pools anew, without that node, sixteen load balancers at a time: from the first call until all are ACTIVE.

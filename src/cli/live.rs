@@ -41,6 +41,7 @@ pub async fn plan(config: &PlanConfig) -> anyhow::Result<PlanOutput> {
         #[cfg(feature = "openstack")]
         Provider::OpenStack => {
             let provider = crate::run::openstack::openstack(&config.provider, &connection).await?;
+            provider.ask_everything();
             let wants = provider.wants();
             plan_with(provider, wants, config, &connection, &mut |_| ()).await
         }

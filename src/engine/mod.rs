@@ -503,7 +503,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         let mut audit = tokio::time::interval_at(Instant::now() + audit_period, audit_period);
         let mut gauges = tokio::time::interval(Duration::from_secs(2));
         let mut read = Instant::now();
-        let mut refresh = tokio::time::interval(Duration::from_secs(1));
+        let mut refresh = tokio::time::interval(Duration::from_millis(200));
         for interval in [&mut resync, &mut sweep, &mut audit, &mut gauges, &mut refresh] {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use causeway_api::{AppliedHash, CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Refresh, Result};
 
 use crate::certificates::Content;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Rare};
 use crate::observe::Observed;
 use crate::ownership::resource;
 use crate::plan::Change;
@@ -38,6 +38,8 @@ pub struct Wanted {
     pub adopt: Option<String>,
     /// Secrets of Kubernetes that must be read first, by `namespace/name`: their versions.
     pub unread: BTreeMap<String, String>,
+    /// What of the inventory must be asked for first.
+    pub asks: BTreeSet<Rare>,
 }
 
 impl Wanted {
@@ -63,6 +65,7 @@ impl Wanted {
             secrets: !stack.secrets.is_empty(),
             adopt: stack.adopt.as_ref().map(|adopt| adopt.id.clone()),
             unread: BTreeMap::new(),
+            asks: BTreeSet::new(),
         }
     }
 }
@@ -75,6 +78,8 @@ pub trait Cloud: Send + Sync + 'static {
     fn read(&self, unread: &BTreeMap<String, String>) -> impl Future<Output = Result<()>> + Send;
     /// See [`causeway_api::CloudProvider::start`].
     fn start(&self) -> impl Future<Output = Result<()>> + Send;
+    /// The next inventory has this too, and will be asked for soon.
+    fn ask(&self, rare: &BTreeSet<Rare>);
     /// See [`causeway_api::CloudProvider::inventory`].
     fn inventory(&self) -> impl Future<Output = Result<Inventory>> + Send;
     /// See [`causeway_api::CloudProvider::observe`]. `wanted`: what was last wanted for it.
@@ -123,6 +128,9 @@ impl Cloud for Offline {
     async fn start(&self) -> Result<()> {
         Ok(())
     }
+
+    // A file says all that there is.
+    fn ask(&self, _rare: &BTreeSet<Rare>) {}
 
     async fn inventory(&self) -> Result<Inventory> {
         Ok(Inventory::default())

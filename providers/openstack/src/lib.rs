@@ -26,6 +26,7 @@ pub mod adopt;
 pub mod annotations;
 pub mod api;
 mod apply;
+pub mod asks;
 pub mod capabilities;
 pub mod certificates;
 pub mod client;

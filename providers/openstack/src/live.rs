@@ -6,7 +6,7 @@
 mod answers;
 mod start;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::certificates::{self, Content, Secrets};
 use crate::client::Client;
 use crate::cloud::{Cloud, Wanted};
 use crate::instances;
-use crate::inventory::{Cluster, Inventory};
+use crate::inventory::{Answers, Cluster, Inventory, Rare};
 use crate::observe::known::{Depth, Known};
 use crate::observe::read::Shared;
 use crate::observe::{Observed, Part, shape};
@@ -34,14 +34,18 @@ use crate::stack::ResourceType;
 
 /// How often lists are compared with what is known.
 pub const AUDIT_PERIOD: Duration = Duration::from_secs(60);
-/// Some twelve calls each time: networks, subnets, flavors and quotas come and go by other hands.
+/// Some seven to twelve calls each time: networks, subnets, flavors and quotas come and go by other hands.
 const REFRESH: Refresh = Refresh {
     calm: Duration::from_secs(300),
     troubled: Duration::from_secs(120),
     soonest: Duration::from_secs(60),
 };
+/// How soon an inventory is read again if somebody waits for what it lacks.
+const ASKED: Duration = Duration::from_millis(500);
 /// Stacks of which only lists were seen, or that were written to since, and that are looked at whole, in one audit.
 const LOOKS: usize = 10;
+/// A change that takes longer holds up nothing else.
+const BUSY: Duration = Duration::from_secs(300);
 /// How often Barbican is compared with what is known: who takes a secret away, takes it away from a listener that goes on with its copy.
 const SECRETS_PERIOD: Duration = Duration::from_secs(3600);
 /// A list that the start may use.
@@ -99,11 +103,21 @@ pub struct Live<A> {
     pub(crate) began: Instant,
     pub(crate) cluster_secrets: Arc<dyn Secrets>,
     contents: Mutex<certificates::Known>,
+    asked: Mutex<Asked>,
     known: Mutex<Known>,
     /// POSTs of which nobody knows whether they are still being worked on.
     unclear: Mutex<Unclear>,
     /// When Barbican was last compared with what is known.
     secrets_compared: Mutex<Instant>,
+}
+
+/// What of the inventory was asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// What somebody needs of what few need.
+    rare: BTreeSet<Rare>,
+    /// The last answers, and when they were asked for.
+    last: Option<(Instant, Answers)>,
 }
 
 impl<A> fmt::Debug for Live<A> {
@@ -124,10 +138,15 @@ impl<A: Api> Live<A> {
             began: Instant::now(),
             cluster_secrets: secrets,
             contents: Mutex::default(),
+            asked: Mutex::default(),
             known: Mutex::default(),
             unclear: Mutex::default(),
             secrets_compared: Mutex::new(Instant::now()),
         }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
@@ -178,8 +197,25 @@ impl<A: Account> Cloud for Live<A> {
         self.list_everything().await.map_err(|e| failed(&e))
     }
 
+    fn ask(&self, rare: &BTreeSet<Rare>) {
+        self.asked().rare.extend(rare);
+    }
+
     async fn inventory(&self) -> Result<Inventory> {
-        let openstack = self.answers().await.map_err(|e| failed(&e))?;
+        let (rare, last) = {
+            let asked = self.asked();
+            (asked.rare.clone(), asked.last.clone())
+        };
+        let lacks = |last: &Answers| !last.unasked.is_disjoint(&rare);
+        let (at, openstack) = match last {
+            // Somebody waits for the rest alone.
+            Some((at, mut last)) if lacks(&last) && at.elapsed() < FRESH => {
+                self.ask(&mut last, &rare).await.map_err(|e| failed(&e))?;
+                (at, last)
+            }
+            _ => (Instant::now(), self.answers(&rare).await.map_err(|e| failed(&e))?),
+        };
+        self.asked().last = Some((at, openstack.clone()));
         let Settings { cluster, options, complaints, .. } = self.settings.clone();
         Ok(Inventory { cluster, options, complaints, openstack })
     }
@@ -207,6 +243,7 @@ impl<A: Account> Cloud for Live<A> {
         if !self.known().complete {
             self.list_everything().await.map_err(|e| failed(&e))?;
         } else {
+            self.list_the_rest().await.map_err(|e| failed(&e))?;
             self.find_strangers().await.map_err(|e| failed(&e))?;
         }
         let known = self.known();
@@ -223,7 +260,9 @@ impl<A: Account> Cloud for Live<A> {
     }
 
     fn refresh(&self) -> Option<Refresh> {
-        Some(REFRESH)
+        let asked = self.asked();
+        let waiting = asked.last.as_ref().is_some_and(|(_, last)| !last.unasked.is_disjoint(&asked.rare));
+        Some(if waiting { Refresh { calm: ASKED, ..REFRESH } } else { REFRESH })
     }
 
     fn audit_period(&self) -> Option<Duration> {
@@ -264,7 +303,7 @@ impl<A: Api> Live<A> {
             shape::tagged_owner(&lb.tags, cluster).or(shape::described_owner(&lb.description, cluster))
         });
         let of_addresses = addresses.iter().filter_map(|f| shape::described_owner(&f.description, cluster));
-        let owners: std::collections::BTreeSet<&str> = of_lbs.chain(of_addresses).collect();
+        let owners: BTreeSet<&str> = of_lbs.chain(of_addresses).collect();
         for owner in owners {
             if self.known().entry(owner).is_none() {
                 // The list may be older than a deletion of ours.
@@ -303,6 +342,8 @@ impl<A: Api> Live<A> {
         let mut moved = Vec::new();
         let mut looks = 0;
         let mut known = self.known();
+        // What is being written will have to be looked at again, and whoever waits for it comes first.
+        let busy = known.entries().any(|(_, e)| e.pending && asked.duration_since(e.touched) < BUSY);
         for (owner, entry) in known.entries_mut() {
             if entry.pending || entry.touched >= asked || entry.depth == Depth::Doubtful {
                 continue;
@@ -331,7 +372,8 @@ impl<A: Api> Live<A> {
                     && secrets.as_ref().is_some_and(|all| !all.iter().any(|s| shape::is_secret(s, &p.id)))
             };
             let secret_gone = entry.parts.iter().any(|p| gone(&p));
-            let shallow = (entry.depth == Depth::Listed || entry.checked < entry.touched) && looks < LOOKS;
+            let shallow =
+                (entry.depth == Depth::Listed || entry.checked < entry.touched) && !busy && looks < LOOKS;
             if other || led || secret_gone || shallow {
                 looks += usize::from(shallow);
                 entry.depth = Depth::Doubtful;

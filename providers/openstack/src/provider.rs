@@ -15,13 +15,15 @@ use crate::adopt::{self, Verdict};
 use crate::annotations::service::LOAD_BALANCER_ADDRESS;
 use crate::cloud::{Cloud, Offline, Wanted};
 use crate::facts::{Facts, Overrides, facts};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Rare};
 use crate::nodes::NodesCache;
 use crate::observe::Observed;
 use crate::plan::Change;
 use crate::stack::OctaviaStack;
-use crate::{certificates, l4, l7, plan, status};
+use crate::{asks, certificates, l4, l7, plan, status};
 
+/// Everything is decided anew as soon as an inventory has what was asked for; who still waits asks again after this.
+const ASKED: Duration = Duration::from_secs(5);
 /// How long an orphan is left alone.
 const ORPHAN_GRACE: Duration = Duration::from_secs(600);
 
@@ -47,6 +49,11 @@ impl<C: Cloud> OpenStack<C> {
     /// One that works on this cloud.
     pub fn on(cloud: C, overrides: Overrides) -> Self {
         Self { overrides, nodes: NodesCache::default(), wanted: Mutex::default(), cloud }
+    }
+
+    /// Inventories have all that there is: for who decides once only, and cannot ask for more.
+    pub fn ask_everything(&self) {
+        self.cloud.ask(&Rare::ALL.into());
     }
 }
 
@@ -143,7 +150,7 @@ impl<C: Cloud> CloudProvider for OpenStack<C> {
         if stack.is_empty() {
             wanted.remove(&owner);
         } else {
-            let last = Wanted { unread, ..Wanted::of(&stack) };
+            let last = Wanted { unread, asks: asks::asks(&stack, facts), ..Wanted::of(&stack) };
             wanted.insert(owner, (lb.key.clone(), last));
         }
         drop(wanted);
@@ -179,10 +186,14 @@ impl<C: Cloud> CloudProvider for OpenStack<C> {
             let all = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
             all.get(&key.owner_tag()).map(|(_, wanted)| wanted.clone())
         };
+        // What is wanted depends on it.
         if let Some(wanted) = wanted.as_ref().filter(|w| !w.unread.is_empty()) {
             self.cloud.read(&wanted.unread).await?;
-            // What is wanted depends on it.
             return Err(CloudError::Pending(Duration::ZERO));
+        }
+        if let Some(wanted) = wanted.as_ref().filter(|w| !w.asks.is_empty()) {
+            self.cloud.ask(&wanted.asks);
+            return Err(CloudError::Pending(ASKED));
         }
         self.cloud.observe(key, wanted.as_ref()).await
     }
@@ -224,6 +235,8 @@ mod tests {
     struct Moved(String);
 
     impl Cloud for Moved {
+        fn ask(&self, _rare: &std::collections::BTreeSet<Rare>) {}
+
         fn content(&self, _owner: &str, _secret: &str, _version: &str) -> Content {
             Content::Unread
         }

@@ -15,7 +15,7 @@
 
 mod records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -59,12 +59,32 @@ impl Default for Cluster {
 )]
 pub struct Missing(pub &'static str);
 
+/// What few decisions need: it is asked for once one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rare {
+    /// [`Answers::providers`].
+    Providers,
+    /// [`Answers::flavors`].
+    Flavors,
+    /// [`Answers::availability_zones`].
+    AvailabilityZones,
+    /// [`Answers::octavia_quotas`] and [`Answers::neutron_quotas`].
+    Quotas,
+}
+
+impl Rare {
+    /// All of it.
+    pub const ALL: [Self; 4] = [Self::Providers, Self::Flavors, Self::AvailabilityZones, Self::Quotas];
+}
+
 macro_rules! answers {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $path:literal;)*) => {
         /// Answers by method and path.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Answers {
             $($(#[$doc])* pub $field: Option<$type>,)*
+            /// What nobody has asked for yet. An answer that is missing and not in here is one that the service does not give.
+            pub unasked: BTreeSet<Rare>,
         }
 
         /// The paths, as they are written in the file; a word in capitals stands for an id.

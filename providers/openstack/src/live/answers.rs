@@ -1,12 +1,13 @@
 //! The inventory: what decisions need of OpenStack, in few calls. I/O.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::{CallError, Collection, Failure, Priority, Query, Request, Service, neutron, octavia};
-use crate::inventory::Answers;
+use crate::inventory::{Answers, Rare};
 use crate::live::{Account, Live};
 use crate::observe::read::PAGE;
 
@@ -20,34 +21,57 @@ fn garbled(text: String) -> CallError {
 }
 
 impl<A: Account> Live<A> {
-    /// What OpenStack answers.
-    pub(crate) async fn answers(&self) -> Result<Answers, CallError> {
+    /// What OpenStack answers, `rare` things with it.
+    pub(crate) async fn answers(&self, rare: &BTreeSet<Rare>) -> Result<Answers, CallError> {
         let priority = Priority::Change;
-        let mut answers = Answers::default();
+        let mut answers = Answers { unasked: Rare::ALL.into(), ..Answers::default() };
         let services = self.calls.api.services().await?;
         let catalog: Vec<Value> = services.into_iter().map(|kind| json!({"type": kind})).collect();
         answers.put("GET /v3/auth/catalog", json!({"catalog": catalog})).map_err(garbled)?;
         let versions = self.calls.read(&Request::versions(Service::LoadBalancer), priority).await?;
         answers.put("GET /", versions).map_err(garbled)?;
         let all = || Query::all().page(PAGE);
-        self.list(&mut answers, &octavia::PROVIDERS, Query::all()).await?;
-        self.list(&mut answers, &octavia::FLAVORS, Query::all()).await?;
-        self.list(&mut answers, &octavia::AVAILABILITY_ZONES, Query::all()).await?;
         self.list(&mut answers, &neutron::NETWORKS, all()).await?;
         self.list(&mut answers, &neutron::SUBNETS, all()).await?;
         let ports = all().fields(&["id", "device_id", "fixed_ips"]);
         self.list(&mut answers, &neutron::PORTS, ports).await?;
-        self.list(&mut answers, &neutron::EXTENSIONS, Query::all()).await?;
+        let now = Instant::now();
         let lbs = self.calls.list(&octavia::LOAD_BALANCERS, all(), priority).await?;
         put(&mut answers, "GET /v2.0/lbaas/loadbalancers", &json!({"loadbalancers": lbs}))?;
-        let now = Instant::now();
-        let addresses = self.floating_ips(now, Duration::ZERO).await?;
-        put(&mut answers, "GET /v2.0/floatingips", &json!({"floatingips": &*addresses}))?;
-        let project = self.calls.api.project().await?;
-        self.quota(&mut answers, "GET /v2.0/lbaas/quotas/PROJECT", &octavia::QUOTAS.untyped(), &project)
-            .await?;
-        self.quota(&mut answers, "GET /v2.0/quotas/PROJECT", &neutron::QUOTAS.untyped(), &project).await?;
+        self.load_balancers.learn(now, self.of_cluster(lbs)).await;
+        match self.floating_ips(now, Duration::ZERO).await {
+            Ok(addresses) => {
+                put(&mut answers, "GET /v2.0/floatingips", &json!({"floatingips": &*addresses}))?
+            }
+            // A cloud may have none, which its extensions say.
+            Err(error) if not_offered(&error) => {
+                self.list(&mut answers, &neutron::EXTENSIONS, Query::all()).await?
+            }
+            Err(error) => return Err(error),
+        }
+        self.ask(&mut answers, rare).await?;
         Ok(answers)
+    }
+
+    /// Adds `rare` things that were not asked for.
+    pub(crate) async fn ask(&self, answers: &mut Answers, rare: &BTreeSet<Rare>) -> Result<(), CallError> {
+        for thing in rare.intersection(&answers.unasked.clone()) {
+            match thing {
+                Rare::Providers => self.list(answers, &octavia::PROVIDERS, Query::all()).await?,
+                Rare::Flavors => self.list(answers, &octavia::FLAVORS, Query::all()).await?,
+                Rare::AvailabilityZones => {
+                    self.list(answers, &octavia::AVAILABILITY_ZONES, Query::all()).await?
+                }
+                Rare::Quotas => {
+                    let project = self.calls.api.project().await?;
+                    let (of_octavia, of_neutron) = (octavia::QUOTAS.untyped(), neutron::QUOTAS.untyped());
+                    self.quota(answers, "GET /v2.0/lbaas/quotas/PROJECT", &of_octavia, &project).await?;
+                    self.quota(answers, "GET /v2.0/quotas/PROJECT", &of_neutron, &project).await?;
+                }
+            }
+            answers.unasked.remove(thing);
+        }
+        Ok(())
     }
 
     async fn list<R>(

@@ -11,6 +11,7 @@ use crate::live::{FRESH, Live};
 use crate::observe::known::{Depth, Entry, Known};
 use crate::observe::read::PAGE;
 use crate::observe::{Part, shape};
+use crate::stack::ResourceType;
 
 impl<A: Api> Live<A> {
     /// Lists everything; what is not seen then does not exist.
@@ -31,12 +32,10 @@ impl<A: Api> Live<A> {
         if listeners.iter().any(|l| !l.l7policies.is_empty()) {
             policies.extend(self.calls.list(&L7_POLICIES, page(), priority).await?);
         }
-        let brief = page().fields(&["id", "description"]);
-        let groups = self.calls.list(&SECURITY_GROUPS, brief, priority).await?;
-        let secrets = self.secrets(self.began, FRESH).await?;
-
         let cluster = self.settings.cluster.id.as_str();
         let mut known = Known::whole();
+        // Groups and secrets that nothing seen so far speaks of are leftovers at most: these have time.
+        known.unlisted.extend([ResourceType::SecurityGroup, ResourceType::Secret]);
         for lb in lbs.iter() {
             let owner = shape::tagged_owner(&lb.tags, cluster)
                 .or_else(|| shape::described_owner(&lb.description, cluster));
@@ -89,13 +88,6 @@ impl<A: Api> Live<A> {
                 known.entry_mut(owner, now).floating.push(address.clone());
             }
         }
-        for secret in secrets.iter() {
-            if let Some(owner) = shape::described_owner(&secret.name, cluster)
-                && let Some(part) = shape::secret(secret, &self.mark(owner))
-            {
-                add(&mut known, owner, now, part);
-            }
-        }
         for (_, entry) in known.entries_mut() {
             let port = entry.lb.as_ref().and_then(|lb| lb.vip_port_id.clone());
             let others =
@@ -108,17 +100,83 @@ impl<A: Api> Live<A> {
             entry.depth = Depth::Listed;
             entry.pending = entry.lb.as_ref().is_some_and(|lb| lb.provisioning_status.pending());
         }
-        for group in &groups {
-            if let Some(owner) = shape::described_owner(&group.description, cluster) {
-                // Its rules and ports are no part of a list.
-                let mark = self.mark(owner);
-                let entry = known.entry_mut(owner, now);
-                entry.parts.extend(shape::security_group(group, &mark));
-                entry.depth = Depth::Doubtful;
+        let secrets = listeners
+            .iter()
+            .any(|l| l.default_tls_container_ref.is_some() || !l.sni_container_refs.is_empty());
+        *self.known() = known;
+        if self.settings.options.manage_security_groups {
+            self.list_groups().await?;
+        }
+        if secrets {
+            self.list_secrets(self.began).await?;
+        }
+        Ok(())
+    }
+
+    /// Lists what the start left for later, once that has come.
+    pub(crate) async fn list_the_rest(&self) -> Result<(), CallError> {
+        let now = Instant::now();
+        if now.duration_since(self.began) < FRESH {
+            return Ok(());
+        }
+        let rest = self.known().unlisted.clone();
+        if rest.contains(&ResourceType::SecurityGroup) {
+            self.list_groups().await?;
+        }
+        if rest.contains(&ResourceType::Secret) {
+            self.list_secrets(now).await?;
+        }
+        Ok(())
+    }
+
+    async fn list_groups(&self) -> Result<(), CallError> {
+        let brief = Query::all().page(PAGE).fields(&["id", "description"]);
+        let asked = Instant::now();
+        let groups = self.calls.list(&SECURITY_GROUPS, brief, Priority::Change).await?;
+        let marked = groups.iter().flat_map(|group| {
+            let owner = shape::described_owner(&group.description, &self.settings.cluster.id);
+            owner.into_iter().flat_map(|owner| {
+                let parts = shape::security_group(group, &self.mark(owner));
+                parts.into_iter().map(move |part| (owner, part))
+            })
+        });
+        // Its rules and ports are no part of a list.
+        self.add_unless_touched(asked, marked, Depth::Doubtful);
+        self.known().unlisted.remove(&ResourceType::SecurityGroup);
+        Ok(())
+    }
+
+    async fn list_secrets(&self, after: Instant) -> Result<(), CallError> {
+        let asked = Instant::now();
+        let secrets = self.secrets(after, FRESH).await?;
+        let marked = secrets.iter().filter_map(|secret| {
+            let owner = shape::described_owner(&secret.name, &self.settings.cluster.id)?;
+            Some((owner, shape::secret(secret, &self.mark(owner))?))
+        });
+        self.add_unless_touched(asked, marked, Depth::Listed);
+        self.known().unlisted.remove(&ResourceType::Secret);
+        Ok(())
+    }
+
+    /// Adds parts that a list showed: not to stacks that were written to since, whose parts are known better.
+    fn add_unless_touched<'a>(
+        &self,
+        asked: Instant,
+        parts: impl Iterator<Item = (&'a str, Part)>,
+        depth: Depth,
+    ) {
+        let mut known = self.known();
+        for (owner, part) in parts {
+            let entry = known.entry_mut(owner, asked);
+            let there = entry.parts.iter().any(|p| p.kind == part.kind && p.id == part.id);
+            if entry.touched > asked || there {
+                continue;
+            }
+            entry.parts.push(part);
+            if entry.depth != Depth::Doubtful {
+                entry.depth = depth;
             }
         }
-        *self.known() = known;
-        Ok(())
     }
 }
 

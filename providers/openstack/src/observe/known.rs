@@ -179,6 +179,8 @@ impl Entry {
 pub struct Known {
     /// Everything was listed: what is not in here does not exist.
     pub complete: bool,
+    /// Types of things that were listed of no stack yet, as nothing spoke of any.
+    pub unlisted: BTreeSet<ResourceType>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -215,6 +217,17 @@ impl Known {
         let empty = self.entries.get(owner).is_some_and(|e| e.is_empty() && e.depth == Depth::Whole);
         if empty && self.complete {
             self.entries.remove(owner);
+        }
+    }
+
+    /// Takes from a list, asked for at `asked`, which load balancers are busy no longer: not of stacks that were written to since.
+    pub fn learn(&mut self, asked: Instant, lbs: &[LoadBalancer]) {
+        let by_id: BTreeMap<&str, &LoadBalancer> = lbs.iter().map(|lb| (lb.id.as_str(), lb)).collect();
+        for entry in self.entries.values_mut().filter(|e| e.pending && e.touched < asked) {
+            let now = entry.lb.as_ref().and_then(|lb| by_id.get(lb.id.as_str()));
+            if let Some(now) = now.filter(|lb| !lb.provisioning_status.pending()) {
+                entry.take(Some((*now).clone()));
+            }
         }
     }
 
@@ -299,6 +312,7 @@ mod tests {
             secrets: false,
             adopt: None,
             unread: BTreeMap::new(),
+            asks: BTreeSet::new(),
         }
     }
 
@@ -346,6 +360,23 @@ mod tests {
         assert_eq!(known.sure(&mark(), None), Some(Observed::default()));
         let elsewhere = Wanted { attached: Some("theirs".to_owned()), ..wanted() };
         assert!(known.sure(&mark(), Some(&elsewhere)).is_none());
+    }
+
+    #[test]
+    fn one_list_tells_of_all_that_were_busy_and_were_not_written_to_since() {
+        let at = Instant::now();
+        let list =
+            |status| vec![LoadBalancer { provisioning_status: status, ..listed().lb.expect("it has one") }];
+        let after = |later: u64, list: &[LoadBalancer]| {
+            let mut all = known(Entry { pending: true, depth: Depth::Whole, touched: at, ..listed() });
+            all.learn(at + std::time::Duration::from_secs(later), list);
+            all.sure(&mark(), Some(&wanted())).is_some()
+        };
+        assert!(after(1, &list(Provisioning::Active)));
+        assert!(!after(0, &list(Provisioning::Active)), "it may be from before the write");
+        assert!(!after(1, &list(Provisioning::PendingUpdate)));
+        assert!(!after(1, &list(Provisioning::Error)), "what failed is looked at");
+        assert!(!after(1, &[]), "what is not there is looked for");
     }
 
     #[test]

@@ -67,6 +67,14 @@ impl<T> Shared<T> {
         *held = Some((at, Arc::clone(&list)));
         Ok(list)
     }
+
+    /// Takes a list that was asked for at `at` for another reason.
+    pub async fn learn(&self, at: Instant, list: Vec<T>) {
+        let mut held = self.0.lock().await;
+        if held.as_ref().is_none_or(|(before, _)| *before < at) {
+            *held = Some((at, Arc::new(list)));
+        }
+    }
 }
 
 /// What a load balancer consists of.
@@ -85,10 +93,25 @@ impl<A: Api> Live<A> {
         after: Instant,
         age: Duration,
     ) -> Result<Arc<Vec<LoadBalancer>>, CallError> {
-        let query = Query::all().tags(&[tag(TAG_CLUSTER, &self.settings.cluster.id)]).page(PAGE);
-        self.load_balancers
-            .get(after, age, async { self.calls.list(&LOAD_BALANCERS, query, Priority::Change).await })
-            .await
+        let query = Query::all().tags(&[self.cluster_tag()]).page(PAGE);
+        let list = async {
+            let asked = Instant::now();
+            let all = self.calls.list(&LOAD_BALANCERS, query, Priority::Change).await?;
+            self.known().learn(asked, &all);
+            Ok(all)
+        };
+        self.load_balancers.get(after, age, list).await
+    }
+
+    fn cluster_tag(&self) -> String {
+        tag(TAG_CLUSTER, &self.settings.cluster.id)
+    }
+
+    /// Those of all load balancers that are the cluster's.
+    pub(crate) fn of_cluster(&self, mut all: Vec<LoadBalancer>) -> Vec<LoadBalancer> {
+        let ours = self.cluster_tag();
+        all.retain(|lb| lb.tags.contains(&ours));
+        all
     }
 
     /// The project's floating IPs as they were after `after`.

@@ -93,6 +93,7 @@ impl Process {
         };
         let live = Live::new(api.clone(), settings, Arc::new(NoSecrets));
         let provider = OpenStack::on(live, Overrides::default());
+        provider.ask_everything();
         let inventory = provider.inventory().await?;
         let (facts, problems) = provider.facts(&OwnObjects::default(), &inventory);
         ensure!(problems.is_empty(), "{problems:?}");
