@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER, TAG_RESOURCE};
 use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Peer, Refresh, Result};
+use futures::future;
 use tokio::time::Instant;
 
 use crate::adopt;
@@ -151,13 +152,19 @@ impl<A: Api> Live<A> {
     async fn listing(&self, priority: Priority) -> Result<List, CallError> {
         let reader = self.reader(priority);
         let at = Instant::now();
-        let tagged = reader.tagged(&self.mark()).await?;
-        let theirs = match self.settings.adopt {
-            Some(peer) => reader.tagged(&adopt::cluster_tags(peer, &self.settings.cluster)).await?,
-            None => Vec::new(),
+        let theirs = async {
+            match self.settings.adopt {
+                Some(peer) => reader.tagged(&adopt::cluster_tags(peer, &self.settings.cluster)).await,
+                None => Ok(Vec::new()),
+            }
         };
-        let load_balancers = reader.load_balancers(&Which::All).await?;
-        let target_groups = reader.target_groups(&Which::All).await?;
+        let (tagged, theirs, load_balancers, target_groups) = future::try_join4(
+            reader.tagged(&self.mark()),
+            theirs,
+            reader.load_balancers(&Which::All),
+            reader.target_groups(&Which::All),
+        )
+        .await?;
         Ok(List { at, tagged, theirs, load_balancers, target_groups })
     }
 
@@ -219,7 +226,6 @@ impl<A: Api> Live<A> {
 
     async fn answers(&self, priority: Priority) -> Result<Answers, CallError> {
         let vpc = self.settings.cluster.vpc_id.clone();
-        let mut all = Answers::default();
         let queries = [
             Query::AccountLimits,
             Query::Subnets(vpc.clone()),
@@ -231,21 +237,28 @@ impl<A: Api> Live<A> {
             Query::Instances(vpc),
             Query::Certificates,
         ];
-        for query in queries {
-            let mut marker = None;
-            loop {
-                let call = Call::Inventory { query: query.clone(), marker };
-                let Answer::Inventory(some, next) = self.calls.read(call, priority).await? else {
-                    break;
-                };
-                merge(&mut all, *some);
-                if next.is_none() {
-                    break;
-                }
-                marker = next;
-            }
+        let mut all = Answers::default();
+        for some in future::try_join_all(queries.map(|query| self.answer(query, priority))).await? {
+            merge(&mut all, some);
         }
         Ok(all)
+    }
+
+    /// All pages of one answer.
+    async fn answer(&self, query: Query, priority: Priority) -> Result<Answers, CallError> {
+        let mut all = Answers::default();
+        let mut marker = None;
+        loop {
+            let call = Call::Inventory { query: query.clone(), marker };
+            let Answer::Inventory(some, next) = self.calls.read(call, priority).await? else {
+                return Ok(all);
+            };
+            merge(&mut all, *some);
+            if next.is_none() {
+                return Ok(all);
+            }
+            marker = next;
+        }
     }
 }
 
@@ -307,9 +320,9 @@ impl<A: Api> Cloud for Live<A> {
     async fn inventory(&self) -> Result<Inventory> {
         // The first one everything waits for; later ones wait for everything.
         let priority = if self.known().complete { Priority::Audit } else { Priority::Create };
-        let mut aws = self.answers(priority).await.map_err(|e| failed(&e))?;
         let begun = self.known().clock;
-        let list = self.listing(priority).await.map_err(|e| failed(&e))?;
+        let both = future::try_join(self.answers(priority), self.listing(priority)).await;
+        let (mut aws, list) = both.map_err(|e| failed(&e))?;
         self.find_strangers(&list, &aws, begun);
         // The shared security group is known as such: stacks refer to it in the same words before and after a restart.
         if let Some(groups) = &mut aws.describe_security_groups {
