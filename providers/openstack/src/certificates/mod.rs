@@ -13,6 +13,8 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use causeway_api::{Body, CloudError, Kind, LoadBalancer, Problem};
 use ring::digest::{Context, SHA256};
 use rustls::crypto::ring::sign::any_supported_type;
@@ -99,7 +101,7 @@ impl Pair {
         }
         let digest = context.finish().as_ref()[..16].iter().map(|b| format!("{b:02x}")).collect();
         let chain: Vec<&[u8]> = certificates.iter().map(|c| c.as_ref()).collect();
-        Ok(Bundle { digest, base64: Hidden::new(base64(&pkcs12::bundle(&pkcs8, &chain))) })
+        Ok(Bundle { digest, base64: Hidden::new(STANDARD.encode(pkcs12::bundle(&pkcs8, &chain))) })
     }
 }
 
@@ -142,21 +144,6 @@ fn contains(pkcs8: &[u8], oid: &[u8]) -> bool {
         take(parameters).map(|(tag, name, _)| tag == OID && name == oid)
     };
     find() == Some(true)
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place > three.len() { '=' } else { char::from(digit) });
-        }
-    }
-    out
 }
 
 /// What is known of a Secret in one version.
