@@ -58,6 +58,7 @@ pub mod security;
 mod sized;
 pub mod stack;
 pub mod status;
+mod stubborn;
 
 pub use cloud::Offline;
 pub use facts::{Facts, Overrides};

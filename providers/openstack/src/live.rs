@@ -25,12 +25,13 @@ use crate::instances;
 use crate::inventory::{Cluster, Inventory};
 use crate::observe::known::{Depth, Known};
 use crate::observe::read::Shared;
-use crate::observe::{Observed, Part, shape};
+use crate::observe::{Observed, Part, State, shape};
 use crate::options::{Complaint, Options};
 use crate::ownership::{Mark, resource};
 use crate::plan::Change;
 use crate::posts::Unclear;
 use crate::stack::ResourceType;
+use crate::stubborn::{Busy, Stubborn};
 
 /// How often lists are compared with what is known.
 pub const AUDIT_PERIOD: Duration = Duration::from_secs(60);
@@ -102,6 +103,10 @@ pub struct Live<A> {
     known: Mutex<Known>,
     /// POSTs of which nobody knows whether they are still being worked on.
     unclear: Mutex<Unclear>,
+    /// Changes that are refused again and again.
+    stubborn: Mutex<Stubborn>,
+    /// Load balancers that are busy.
+    busy: Mutex<Busy>,
     /// When Barbican was last compared with what is known.
     secrets_compared: Mutex<Instant>,
 }
@@ -126,6 +131,8 @@ impl<A: Api> Live<A> {
             contents: Mutex::default(),
             known: Mutex::default(),
             unclear: Mutex::default(),
+            stubborn: Mutex::default(),
+            busy: Mutex::default(),
             secrets_compared: Mutex::new(Instant::now()),
         }
     }
@@ -137,6 +144,10 @@ impl<A: Api> Live<A> {
 
     pub(crate) fn unclear(&self) -> MutexGuard<'_, Unclear> {
         self.unclear.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stubborn(&self) -> MutexGuard<'_, Stubborn> {
+        self.stubborn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn contents(&self) -> MutexGuard<'_, certificates::Known> {
@@ -196,6 +207,10 @@ impl<A: Account> Cloud for Live<A> {
         {
             observed.peer = self.peer(&mark, id).await.map_err(|e| failed(&e))?.map(Box::new);
         }
+        let busy = observed.load_balancer.as_ref().filter(|lb| lb.state == State::Pending);
+        let busy = busy.map(|lb| lb.id.as_str());
+        let mut all = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.stuck = all.seen(&mark.owner, busy, Instant::now());
         Ok(observed)
     }
 

@@ -34,6 +34,8 @@ use crate::stack::{LOAD_BALANCER, OctaviaStack, ResourceType};
 pub const FIXED: &str = "CannotChange";
 /// Reason of a problem with a port that another has.
 pub const PORT_TAKEN: &str = "PortConflict";
+/// Reason of a problem with a load balancer that is busy for ever.
+pub const STUCK: &str = "StuckPending";
 
 /// What leads from `have` to `want`.
 #[must_use]
@@ -61,7 +63,9 @@ fn changes(want: &OctaviaStack, have: &Observed) -> Plan<Change> {
             let what = "wait until the load balancer may be changed".to_owned();
             let mut change = Change::new(ResourceType::LoadBalancer, LOAD_BALANCER, Op::Await, what);
             change.mark = lb.map_or(Mark::Ours, |lb| lb.mark);
-            return Plan { changes: vec![change], ..Plan::default() };
+            let id = lb.map_or("", |lb| lb.id.as_str());
+            let problems = if have.stuck { told(want, "spec", STUCK, &stuck(id)) } else { Vec::new() };
+            return Plan { changes: vec![change], problems, ..Plan::default() };
         }
         Some(State::Error) if want.attached.is_some() => {
             let problems = told(
@@ -81,6 +85,14 @@ fn changes(want: &OctaviaStack, have: &Observed) -> Plan<Change> {
         return remove::broken(want, have, lb);
     }
     Draft::new(want, have).build()
+}
+
+/// What to say of a load balancer that is busy for ever.
+fn stuck(id: &str) -> String {
+    format!(
+        "load balancer {id} has been busy for more than a quarter of an hour: until it is ACTIVE or ERROR nothing of it can be changed or deleted, by nobody, and it stays so if the worker of \
+         Octavia that was at it has died; ask the cloud's operator to set its provisioning status to ERROR, then it is made anew with its address"
+    )
 }
 
 /// A problem of every member.
