@@ -5,6 +5,7 @@
 
 mod basics;
 mod certificates;
+mod check;
 mod faults;
 mod ingresses;
 mod lab;

@@ -12,7 +12,7 @@
 //! - [`stack`] is the desired stack in OpenStack's own terms; [`l4`] makes it for Services, [`l7`] for Ingresses;
 //! - [`capabilities`] knows what a provider of Octavia can do, [`certificates`] what of a Secret it takes, [`network`], [`nodes`], [`health`], [`security`], [`ownership`] and others each hold one
 //!   kind of decision, of both layers;
-//! - [`provider`] puts them together.
+//! - [`provider`] puts them together; [`mod@check`] tells whether a project is as it must be.
 //!
 //! Invariants: one bad object is a [`causeway_api::Problem`] on that object and changes nobody else's stack; the order of inputs never
 //! matters; equal inputs give equal stacks and hashes.
@@ -28,6 +28,7 @@ pub mod api;
 mod apply;
 pub mod capabilities;
 pub mod certificates;
+pub mod check;
 pub mod client;
 pub mod cloud;
 pub mod config;
