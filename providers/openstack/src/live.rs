@@ -5,6 +5,8 @@
 
 mod answers;
 mod start;
+#[cfg(test)]
+mod unread;
 
 use std::collections::BTreeMap;
 use std::fmt;

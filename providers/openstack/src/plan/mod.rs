@@ -510,4 +510,6 @@ mod adoption;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod known;
+#[cfg(test)]
 mod simulation;
