@@ -98,7 +98,7 @@ async fn a_sound_project_is_said_to_be_sound_and_each_fault_is_named() {
         let kept_out = check(lab, &conf.replace("username = k8s", "username = auditor"))?;
         println!("{kept_out}");
         ensure!(kept_out.status == Some(2), "{kept_out}");
-        kept_out.says("error", "Roles", "audit only read")?;
+        kept_out.says("error", "Roles", "audit, with which one only reads")?;
         kept_out.says("error", "Permissions to read", "may not Octavia GET /v2.0/lbaas/loadbalancers")?;
 
         // No room for another: the check says it, and the controller of the Service that waits for it.

@@ -58,6 +58,14 @@ impl Busy {
     }
 }
 
+/// What to say of a load balancer that is busy for ever.
+pub(crate) fn busy(id: &str) -> String {
+    format!(
+        "load balancer {id} has been busy for more than a quarter of an hour: until it is ACTIVE or ERROR nothing of it can be changed or deleted, by nobody, and it stays so if the worker of \
+         Octavia that was at it has died; ask the cloud's operator to set its provisioning status to ERROR, then it is made anew with its address"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,7 +68,11 @@ pub(super) fn roles(who: &Who) -> Finding {
         project(who)
     );
     if who.roles.iter().all(|role| READERS.contains(&role.as_str())) {
-        let have = if names.is_empty() { "there are none".to_owned() } else { format!("{names} only read") };
+        let have = if names.is_empty() {
+            "there are none".to_owned()
+        } else {
+            format!("{names}, with which one only reads")
+        };
         return Finding::error(
             about,
             format!(

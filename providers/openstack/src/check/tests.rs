@@ -185,7 +185,12 @@ async fn rights_that_are_missing_are_named_with_the_role_and_the_rest_is_looked_
         .refuses("/v2.0/lbaas/availabilityzones", 501)
         .refuses("/v2.0/security-groups", 503);
     let findings = project.findings(&[web()]).await;
-    says(&findings, Level::Error, "Roles", "reader only read: member and load-balancer_member");
+    says(
+        &findings,
+        Level::Error,
+        "Roles",
+        "reader, with which one only reads: member and load-balancer_member",
+    );
     says(
         &findings,
         Level::Error,

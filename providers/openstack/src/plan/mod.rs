@@ -29,6 +29,7 @@ use crate::adopt;
 use crate::observe::{Observed, Part, SeenLoadBalancer, State};
 use crate::ownership::{resource, tag};
 use crate::stack::{LOAD_BALANCER, OctaviaStack, ResourceType};
+use crate::stubborn;
 
 /// Reason of a problem with a setting that cannot be changed.
 pub const FIXED: &str = "CannotChange";
@@ -64,7 +65,8 @@ fn changes(want: &OctaviaStack, have: &Observed) -> Plan<Change> {
             let mut change = Change::new(ResourceType::LoadBalancer, LOAD_BALANCER, Op::Await, what);
             change.mark = lb.map_or(Mark::Ours, |lb| lb.mark);
             let id = lb.map_or("", |lb| lb.id.as_str());
-            let problems = if have.stuck { told(want, "spec", STUCK, &stuck(id)) } else { Vec::new() };
+            let problems =
+                if have.stuck { told(want, "spec", STUCK, &stubborn::busy(id)) } else { Vec::new() };
             return Plan { changes: vec![change], problems, ..Plan::default() };
         }
         Some(State::Error) if want.attached.is_some() => {
@@ -85,14 +87,6 @@ fn changes(want: &OctaviaStack, have: &Observed) -> Plan<Change> {
         return remove::broken(want, have, lb);
     }
     Draft::new(want, have).build()
-}
-
-/// What to say of a load balancer that is busy for ever.
-fn stuck(id: &str) -> String {
-    format!(
-        "load balancer {id} has been busy for more than a quarter of an hour: until it is ACTIVE or ERROR nothing of it can be changed or deleted, by nobody, and it stays so if the worker of \
-         Octavia that was at it has died; ask the cloud's operator to set its provisioning status to ERROR, then it is made anew with its address"
-    )
 }
 
 /// A problem of every member.
