@@ -63,13 +63,13 @@ pub fn run(config: Config) -> anyhow::Result<u8> {
             print(&plan::render(&output, config.output))?;
             Ok(output.exit_status())
         }
-        #[cfg(any(feature = "aws", feature = "metal"))]
+        #[cfg(any(feature = "aws", feature = "metal", feature = "openstack"))]
         Config::Check(config) => {
             let report = logged(&config.log, super::check::live::check(&config))?;
             print(&report.render(config.output))?;
             Ok(report.exit_status())
         }
-        #[cfg(not(any(feature = "aws", feature = "metal")))]
+        #[cfg(not(any(feature = "aws", feature = "metal", feature = "openstack")))]
         Config::Check(_) => anyhow::bail!("no provider that can be checked is compiled into this binary"),
         Config::Release(config) => logged(&config.log.clone(), release::run(*config)),
         Config::Crds(provider) => print(&crds_yaml(provider)?),

@@ -52,6 +52,12 @@ fn a_check_takes_the_flags_of_the_controller() {
         assert_eq!(aws.provider.provider, Provider::Aws);
         assert_eq!(aws.provider.aws.vpc_id.as_deref(), Some("vpc-1"));
     }
+    #[cfg(feature = "openstack")]
+    {
+        let openstack = of("check --cloud-provider=openstack --cloud-config=cloud.conf --cluster-name=prod");
+        assert_eq!(openstack.provider.provider, Provider::OpenStack);
+        assert_eq!(openstack.provider.cluster_name.as_deref(), Some("prod"));
+    }
     #[cfg(feature = "model")]
     {
         let found = errors("check --cloud-provider=model");

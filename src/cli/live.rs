@@ -1,7 +1,7 @@
 //! `causeway plan` without files: the running cluster and the cloud as they are, and what would be changed. Reads only.
 //!
 //! One complete list of every kind makes the index, as at the start of a controller; then the plan is made once, and printed. What has no
-//! object any more (orphans) is not part of it: that needs the time that only a running controller has.
+//! object any more (orphans) is not part of it: that needs the time that only a running controller has. `causeway check` reads the cluster by the same [`index`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::config::PlanConfig;
+use super::config::{PlanConfig, ProviderConfig};
 use super::plan::{self, PlanError, PlanOutput};
 use super::provider::Provider;
 use crate::kube::client::Connection;
@@ -110,30 +110,46 @@ async fn plan_with<P: CloudProvider>(
     see: &mut (dyn FnMut(&Update) + Send),
 ) -> anyhow::Result<PlanOutput> {
     let provider = Arc::new(provider);
+    let (index, errors) = index(&provider, wants, &config.provider, connection, see).await?;
+    let output = PlanOutput { errors, ..PlanOutput::default() };
+    let inventory = provider.inventory().await?;
+    Ok(plan::of_index(&*provider, &index, &inventory, output).await?)
+}
+
+/// The index of the running cluster, and what could not be listed or belongs to nobody.
+///
+/// # Errors
+/// No way to the API server.
+pub(super) async fn index<P: CloudProvider>(
+    provider: &Arc<P>,
+    wants: Wants,
+    config: &ProviderConfig,
+    connection: &Connection,
+    see: &mut (dyn FnMut(&Update) + Send),
+) -> anyhow::Result<(Index, Vec<PlanError>)> {
     let capabilities = provider.capabilities();
     let all_services = wants.ingresses && capabilities.l7;
     let rules = Rules {
-        classes: config.provider.class_rules(&capabilities),
+        classes: config.class_rules(&capabilities),
         capabilities,
         wants: provider.wants(),
-        cluster_health: config.provider.cluster_health,
+        cluster_health: config.cluster_health,
     };
     let optional: Vec<String> =
         wants.kinds.iter().filter(|k| !k.required).map(|k| format!("{}.{}", k.plural, k.group)).collect();
-    let (keys, referring) = (Arc::clone(&provider), Arc::clone(&provider));
+    let (keys, referring) = (Arc::clone(provider), Arc::clone(provider));
     let mut index = Index::new(rules, Arc::new(move |member| keys.key(member)))
         .with_references(Arc::new(move |kind, annotations| referring.references(kind, annotations)));
-    let mut output = PlanOutput::default();
+    let mut errors = Vec::new();
 
-    let interest =
-        Interest { wants, config_namespace: config.provider.config_namespace.clone(), all_services };
+    let interest = Interest { wants, config_namespace: config.config_namespace.clone(), all_services };
     let (tx, mut rx) = mpsc::channel(1024);
     let watches = watch::watch(&connection.client(), &interest, &tx);
     drop(tx);
     let mut states = watches.states();
     let mut feed = |update: Update| {
         see(&update);
-        output.errors.extend(index.update(update).problems.into_iter().map(PlanError::from));
+        errors.extend(index.update(update).problems.into_iter().map(PlanError::from));
     };
     let listed = timeout(LISTS, async {
         loop {
@@ -158,7 +174,7 @@ async fn plan_with<P: CloudProvider>(
         if problem.cause == Cause::NotInstalled && optional.contains(resource) {
             continue;
         }
-        output.errors.push(PlanError {
+        errors.push(PlanError {
             object: resource.clone(),
             field: String::new(),
             reason: format!("{:?}", problem.cause),
@@ -172,8 +188,7 @@ async fn plan_with<P: CloudProvider>(
             LISTS.as_secs()
         );
     }
-    let inventory = provider.inventory().await?;
-    Ok(plan::of_index(&*provider, &index, &inventory, output).await?)
+    Ok((index, errors))
 }
 
 /// Every kind was listed, or cannot be.

@@ -11,7 +11,7 @@ pub mod announcing;
 pub mod args;
 #[cfg(all(test, feature = "aws"))]
 mod aws_tests;
-#[cfg(any(feature = "aws", feature = "metal"))]
+#[cfg(any(feature = "aws", feature = "metal", feature = "openstack"))]
 pub mod check;
 pub mod commands;
 pub mod config;

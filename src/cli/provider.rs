@@ -136,7 +136,7 @@ impl Provider {
             #[cfg(feature = "metal")]
             Self::Metal => true,
             #[cfg(feature = "openstack")]
-            Self::OpenStack => false,
+            Self::OpenStack => true,
             #[cfg(feature = "model")]
             Self::Model => false,
         }

@@ -392,13 +392,13 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             CloudError::Invalid(problem) => (Verdict::Invalid, Some(*problem)),
             CloudError::Quota { limit, message } => {
                 let text = format!("Error {doing} load balancer: quota {limit} is used up: {message}");
-                (Verdict::Invalid, self.about_all(snapshot, "QuotaExceeded", &text))
+                (Verdict::Invalid, self.about_all(snapshot, "spec", "QuotaExceeded", &text))
             }
             CloudError::Transient(why) => {
                 warn!(%key, why, "{doing} failed, will be tried again");
                 (
                     Verdict::Backoff,
-                    self.about_all(snapshot, event, &format!("Error {doing} load balancer: {why}")),
+                    self.about_all(snapshot, "", event, &format!("Error {doing} load balancer: {why}")),
                 )
             }
         };
@@ -408,9 +408,9 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         verdict
     }
 
-    fn about_all(&self, snapshot: &Snapshot, reason: &str, message: &str) -> Option<Problem> {
+    fn about_all(&self, snapshot: &Snapshot, field: &str, reason: &str, message: &str) -> Option<Problem> {
         let object = snapshot.members.first()?.record.object();
-        Some(Problem::error(object, "", reason, message))
+        Some(Problem::error(object, field, reason, message))
     }
 
     /// The Ready condition of members that are not served yet, with the reason. A member that is served keeps what it has.

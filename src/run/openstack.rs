@@ -15,7 +15,7 @@ use causeway_openstack::config::watch::{Last, Seen, watch};
 use causeway_openstack::config::{self, CloudConf, Sources};
 use causeway_openstack::instances::{Networking, Place};
 use causeway_openstack::live::{CALL, Live, Settings};
-use causeway_openstack::options::Options;
+use causeway_openstack::options::{Complaint, Options};
 use causeway_openstack::{OpenStack, inventory};
 use tracing::{info, warn};
 
@@ -29,26 +29,43 @@ pub(crate) type LiveOpenStack = OpenStack<Live<Arc<Client>>>;
 /// How often the files with credentials are read again.
 const REREAD: Duration = Duration::from_secs(60);
 
-/// The provider, for this cluster.
+/// Who we are, where the cloud is, and what the configuration says besides.
+pub(crate) struct Project {
+    /// The way there. Nothing was sent yet.
+    pub(crate) client: Arc<Client>,
+    /// What files and variables say.
+    pub(crate) conf: CloudConf,
+    /// What of them has no effect.
+    pub(crate) warnings: Vec<Problem>,
+    /// The cluster; its id is known.
+    pub(crate) cluster: inventory::Cluster,
+    /// Options of load balancers.
+    pub(crate) options: Options,
+    /// What is wrong with them.
+    pub(crate) complaints: Vec<Complaint>,
+    /// Longest time of one call.
+    call: Duration,
+    servers: Place,
+}
+
+/// Reads the configuration; OpenStack itself is not asked.
 ///
 /// # Errors
 /// Files or variables that do not say who we are, or where.
-pub(crate) async fn openstack(
+pub(crate) async fn project(
     config: &ProviderConfig,
     connection: &Connection,
-) -> anyhow::Result<LiveOpenStack> {
-    let path = config.cloud_config.clone();
-    let (conf, warnings) = match read(path.as_deref()) {
-        Ok(read) => read,
-        Err(problems) => bail!("{}", lines(&problems)),
-    };
-    warnings.iter().for_each(|problem| warn!("{}", line(problem)));
-    let (options, complaints) = Options::read(&conf.options());
+) -> Result<Project, Vec<Problem>> {
+    let (conf, warnings) = read(config.cloud_config.as_deref())?;
+    let (options, mut complaints) = Options::read(&conf.options());
     let (networking, others) = Networking::read(&conf.networking());
-    for complaint in complaints.iter().chain(&others) {
-        warn!("{}", line(&conf.place(&complaint.field).error(&complaint.message)));
-    }
+    complaints.extend(others);
     let region = conf.credentials.region.clone().unwrap_or_default();
+    // One that is longer takes a longer Lease, which is said where that is too short.
+    let call = conf.request_timeout.unwrap_or(CALL);
+    let settings = ClientSettings { call, ..ClientSettings::default() };
+    let client = Client::new(conf.credentials.clone(), settings)
+        .map_err(|why| vec![conf.place("[Global] ca-file").error(why)])?;
     let id = match &config.cluster_id {
         Some(id) => id.clone(),
         None => connection.cluster_id(|_| ()).await,
@@ -57,18 +74,32 @@ pub(crate) async fn openstack(
     if let Some(name) = &config.cluster_name {
         cluster.name.clone_from(name);
     }
-    // One that is longer takes a longer Lease, which is said where that is too short.
-    let call = conf.request_timeout.unwrap_or(CALL);
-    let settings = ClientSettings { call, ..ClientSettings::default() };
-    let client = Arc::new(Client::new(conf.credentials.clone(), settings).map_err(anyhow::Error::msg)?);
+    let (client, servers) = (Arc::new(client), Place { region, networking });
+    Ok(Project { client, conf, warnings, cluster, options, complaints, call, servers })
+}
+
+/// The provider, for this cluster.
+///
+/// # Errors
+/// See [`project`].
+pub(crate) async fn openstack(
+    config: &ProviderConfig,
+    connection: &Connection,
+) -> anyhow::Result<LiveOpenStack> {
+    let path = config.cloud_config.clone();
+    let project = project(config, connection).await;
+    let Project { client, conf, warnings, cluster, options, complaints, call, servers } = match project {
+        Ok(project) => project,
+        Err(problems) => bail!("{}", lines(&problems)),
+    };
+    warnings.iter().for_each(|problem| warn!("{}", line(problem)));
+    for complaint in &complaints {
+        warn!("{}", line(&conf.place(&complaint.field).error(&complaint.message)));
+    }
     info!(cluster = cluster.id, auth_url = %conf.credentials.auth_url, region = ?conf.credentials.region, "OpenStack");
     tokio::spawn(follow(Arc::clone(&client), path, Last::new(conf)));
     let secrets = Arc::new(TlsSecrets::new(connection.client()));
-    let live = Live::new(
-        client,
-        Settings { cluster, options, complaints, call, servers: Place { region, networking } },
-        secrets,
-    );
+    let live = Live::new(client, Settings { cluster, options, complaints, call, servers }, secrets);
     Ok(OpenStack::on(live, config.openstack_overrides()))
 }
 

@@ -8,6 +8,7 @@ use crate::lab::{LOOK, Lab, MADE, text, wait_deployed};
 
 const PORTS: &str = "ports: [{name: http, port: 80, targetPort: 8080}]";
 
+/// openstack-cloud-controller-manager's client retries nothing that is answered by 429.
 #[tokio::test]
 async fn services_converge_under_throttles_errors_and_lost_answers() {
     Lab::alone("faults", async |lab| {

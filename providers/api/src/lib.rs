@@ -11,6 +11,7 @@
 //!                                                                          \------status(have)----> MemberStatus
 //! ```
 
+pub mod check;
 mod error;
 mod fence;
 mod finding;

@@ -51,6 +51,11 @@ pub enum Class {
     Transient,
 }
 
+/// Reason of a problem with what somebody else has, which waiting does not heal.
+pub const CONFLICT: &str = "Conflict";
+/// Reason of a problem with a right that is missing.
+pub const FORBIDDEN: &str = "Forbidden";
+
 /// How long to wait for a load balancer that is busy.
 const SOON: Duration = Duration::from_secs(1);
 /// How long to wait until something lets go of a resource.
@@ -190,6 +195,35 @@ pub fn without_effect(failure: &Failure) -> bool {
     }
 }
 
+/// A person must act: the problem of an object, or (of none) something that is tried again.
+fn must_act(
+    failure: &Failure,
+    blame: Option<&ObjectRef>,
+    doing: &str,
+    reason: &str,
+    remedy: &str,
+) -> CloudError {
+    let text = format!("{doing}: {failure}; {remedy}");
+    match blame {
+        Some(object) => CloudError::Invalid(Box::new(Problem::error(object.clone(), "", reason, text))),
+        None => CloudError::Transient(text),
+    }
+}
+
+/// What must follow from a conflict that another look did not heal, several times.
+#[must_use]
+pub fn stubborn(failure: &Failure, blame: Option<&ObjectRef>, doing: &str) -> CloudError {
+    let remedy = match state(failure) {
+        Some(State::Referenced) => {
+            "what uses it is not Causeway's, and waiting does not help: take that away by hand (openstack loadbalancer status show)"
+        }
+        _ => {
+            "what holds it is not Causeway's, and waiting does not help: delete that by hand, or ask for something else here"
+        }
+    };
+    must_act(failure, blame, doing, CONFLICT, remedy)
+}
+
 /// What must follow. `blame` is whom to tell; `doing` is the action.
 #[must_use]
 pub fn classify(failure: &Failure, blame: Option<&ObjectRef>, doing: &str) -> CloudError {
@@ -197,22 +231,15 @@ pub fn classify(failure: &Failure, blame: Option<&ObjectRef>, doing: &str) -> Cl
         Failure::Refused { retry_after, .. } => *retry_after,
         _ => None,
     };
-    let act = |remedy: String| match blame {
-        Some(object) => CloudError::Invalid(Box::new(Problem::error(
-            object.clone(),
-            "",
-            names::events::SYNC_FAILED,
-            format!("{doing}: {failure}; {remedy}"),
-        ))),
-        None => CloudError::Transient(format!("{doing}: {failure}; {remedy}")),
-    };
+    let because = |reason: &str, remedy: String| must_act(failure, blame, doing, reason, &remedy);
+    let act = |remedy: String| because(names::events::SYNC_FAILED, remedy);
     match class_of(failure) {
         Class::Throttled => CloudError::Throttled(retry_after.unwrap_or(THROTTLED)),
         Class::Busy => CloudError::Throttled(retry_after.unwrap_or(BUSY)),
         Class::State(State::Immutable) => CloudError::Pending(SOON),
         Class::State(State::InUse) => CloudError::Pending(RELEASE),
         Class::State(State::AddressTaken) => {
-            act("ask for another address, or free this one".to_owned())
+            because(CONFLICT, "ask for another address, or free this one".to_owned())
         }
         Class::State(_) => CloudError::Conflict(format!("{doing}: {failure}")),
         Class::Quota(limit) => CloudError::Quota {
@@ -222,8 +249,9 @@ pub fn classify(failure: &Failure, blame: Option<&ObjectRef>, doing: &str) -> Cl
         Class::Unauthorized => act(
             "mend the credentials in the cloud configuration; they are read again by themselves".to_owned(),
         ),
-        Class::Forbidden => act(forbidden_remedy(failure)),
-        Class::Unsupported => act(
+        Class::Forbidden => because(FORBIDDEN, forbidden_remedy(failure)),
+        Class::Unsupported => because(
+            names::events::UNSUPPORTED,
             "this cloud or this provider of load balancers cannot do it: leave the setting away, or choose another provider".to_owned(),
         ),
         Class::Invalid => act("mend the setting that it names".to_owned()),

@@ -12,7 +12,7 @@
 //! - [`stack`] is the desired stack in OpenStack's own terms; [`l4`] makes it for Services, [`l7`] for Ingresses;
 //! - [`capabilities`] knows what a provider of Octavia can do, [`certificates`] what of a Secret it takes, [`network`], [`nodes`], [`health`], [`security`], [`ownership`] and others each hold one
 //!   kind of decision, of both layers;
-//! - [`provider`] puts them together.
+//! - [`provider`] puts them together; [`mod@check`] tells whether a project is as it must be.
 //!
 //! Invariants: one bad object is a [`causeway_api::Problem`] on that object and changes nobody else's stack; the order of inputs never
 //! matters; equal inputs give equal stacks and hashes.
@@ -29,6 +29,7 @@ mod apply;
 pub mod asks;
 pub mod capabilities;
 pub mod certificates;
+pub mod check;
 pub mod client;
 pub mod cloud;
 pub mod config;
@@ -59,6 +60,7 @@ pub mod security;
 mod sized;
 pub mod stack;
 pub mod status;
+mod stubborn;
 
 pub use cloud::Offline;
 pub use facts::{Facts, Overrides};

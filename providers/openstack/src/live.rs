@@ -5,6 +5,8 @@
 
 mod answers;
 mod start;
+#[cfg(test)]
+mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,12 +27,13 @@ use crate::instances;
 use crate::inventory::{Answers, Cluster, Inventory, Rare};
 use crate::observe::known::{Depth, Known};
 use crate::observe::read::Shared;
-use crate::observe::{Observed, Part, shape};
+use crate::observe::{Observed, Part, State, shape};
 use crate::options::{Complaint, Options};
 use crate::ownership::{Mark, resource};
 use crate::plan::Change;
 use crate::posts::Unclear;
 use crate::stack::ResourceType;
+use crate::stubborn::{Busy, Stubborn};
 
 /// How often lists are compared with what is known.
 pub const AUDIT_PERIOD: Duration = Duration::from_secs(60);
@@ -107,6 +110,10 @@ pub struct Live<A> {
     known: Mutex<Known>,
     /// POSTs of which nobody knows whether they are still being worked on.
     unclear: Mutex<Unclear>,
+    /// Changes that are refused again and again.
+    stubborn: Mutex<Stubborn>,
+    /// Load balancers that are busy.
+    busy: Mutex<Busy>,
     /// When Barbican was last compared with what is known.
     secrets_compared: Mutex<Instant>,
 }
@@ -141,6 +148,8 @@ impl<A: Api> Live<A> {
             asked: Mutex::default(),
             known: Mutex::default(),
             unclear: Mutex::default(),
+            stubborn: Mutex::default(),
+            busy: Mutex::default(),
             secrets_compared: Mutex::new(Instant::now()),
         }
     }
@@ -156,6 +165,10 @@ impl<A: Api> Live<A> {
 
     pub(crate) fn unclear(&self) -> MutexGuard<'_, Unclear> {
         self.unclear.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stubborn(&self) -> MutexGuard<'_, Stubborn> {
+        self.stubborn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn contents(&self) -> MutexGuard<'_, certificates::Known> {
@@ -232,6 +245,10 @@ impl<A: Account> Cloud for Live<A> {
         {
             observed.peer = self.peer(&mark, id).await.map_err(|e| failed(&e))?.map(Box::new);
         }
+        let busy = observed.load_balancer.as_ref().filter(|lb| lb.state == State::Pending);
+        let busy = busy.map(|lb| lb.id.as_str());
+        let mut all = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.stuck = all.seen(&mark.owner, busy, Instant::now());
         Ok(observed)
     }
 

@@ -474,6 +474,12 @@ impl Options {
         (spec.set)(self, text.trim())
     }
 
+    /// Whether a key of this name is read, anywhere.
+    #[must_use]
+    pub fn knows(name: &str) -> bool {
+        TABLE.iter().any(|option| option.name == name)
+    }
+
     /// Reads the sections of a configuration file; those with other names are somebody else's.
     #[must_use]
     pub fn read(sections: &BTreeMap<String, Section>) -> (Self, Vec<Complaint>) {

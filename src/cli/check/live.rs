@@ -55,6 +55,12 @@ pub async fn check(config: &CheckConfig) -> anyhow::Result<Report> {
             report.findings.extend(look.aws(&connection).await);
             config.provider.class_rules(&causeway_api::CloudProvider::capabilities(&config.provider.aws()))
         }
+        #[cfg(feature = "openstack")]
+        Provider::OpenStack => {
+            report.findings.extend(look.openstack(&connection).await);
+            let offline = config.provider.openstack();
+            config.provider.class_rules(&causeway_api::CloudProvider::capabilities(&offline))
+        }
         // Refused with the flags.
         #[allow(unreachable_patterns, reason = "only with some features there are others")]
         other => bail!("there is nothing to check for provider {other}"),
@@ -125,6 +131,20 @@ impl Look<'_> {
         match webhooks::look(&self.client, traits).await {
             Ok(found) => found.iter().map(rules::webhook).collect(),
             Err(webhooks::Unread { about, error }) => vec![unread(&about, &error)],
+        }
+    }
+
+    /// The nodes that may take traffic; else why they are not known.
+    #[cfg(any(feature = "aws", feature = "openstack"))]
+    pub(super) async fn nodes(&self) -> Result<causeway_api::NodeSet, Finding> {
+        let api: Api<types::Node> = Api::all(self.client.clone());
+        match crate::cli::release::pages(&api).await {
+            Ok(nodes) => {
+                let nodes: Vec<_> =
+                    nodes.into_iter().map(|o| records::node(o, &mut Skipped::default())).collect();
+                Ok(crate::translate::node_set(&nodes))
+            }
+            Err(error) => Err(unread("Nodes", &error)),
         }
     }
 

@@ -6,6 +6,7 @@
 //! | [`rules`] | pure: that, judged |
 //! | [`rights`] | pure: the rights that deploy/ gives, as questions to the API server |
 //! | `aws` | I/O: nodes and the account; what AWS holds is judged by `causeway_aws::check` |
+//! | `openstack` | I/O: configuration, nodes, what objects ask for, and the project, which is judged by `causeway_openstack::check` |
 //! | `metal` | I/O: speakers, pools, kube-proxy; its rules are pure |
 
 #[cfg(feature = "aws")]
@@ -13,6 +14,8 @@ mod aws;
 pub mod live;
 #[cfg(feature = "metal")]
 pub mod metal;
+#[cfg(feature = "openstack")]
+mod openstack;
 pub mod rights;
 pub mod rules;
 

@@ -19,6 +19,10 @@ fn manifests(provider: Provider) -> &'static [&'static str] {
     match provider {
         #[cfg(feature = "aws")]
         Provider::Aws => &[BASE, include_str!("../../../deploy/kustomize/aws/rbac-controller.yaml")],
+        #[cfg(feature = "openstack")]
+        Provider::OpenStack => {
+            &[BASE, include_str!("../../../deploy/kustomize/openstack/rbac-controller.yaml")]
+        }
         #[cfg(feature = "metal")]
         Provider::Metal => &[
             BASE,

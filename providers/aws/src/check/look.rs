@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use causeway_api::check::{Outcome, Tried, note};
 use causeway_api::names::{KUBE_PROXY_HEALTH_PORT, TAG_CLUSTER};
 
-use super::{Identity, Outcome, Seen, Tried, facts, said};
+use super::{Identity, Seen, facts, said};
 use crate::calls::{CallError, Calls, Patience};
 use crate::cloud::{Answer, Api, Attributed, Call, Failure, Query, Which};
 use crate::errors;
@@ -38,15 +39,6 @@ fn outcome(answer: &Result<Answer, CallError>) -> Outcome {
         Err(CallError::Failed(failure)) if errors::denied(failure) => Outcome::Denied(failure.to_string()),
         Err(CallError::Failed(failure)) if errors::permitted(failure) => Outcome::Allowed,
         Err(error) => Outcome::Unknown(said(error)),
-    }
-}
-
-/// Notes how a right was found; of several tries of one the worst counts.
-fn note(tried: &mut Vec<Tried>, permission: String, outcome: Outcome) {
-    match tried.iter_mut().find(|one| one.permission == permission) {
-        Some(known) if known.outcome == Outcome::Allowed => known.outcome = outcome,
-        Some(_) => {}
-        None => tried.push(Tried { permission, outcome }),
     }
 }
 

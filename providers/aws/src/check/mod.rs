@@ -19,6 +19,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use causeway_api::check::Tried;
 use causeway_api::{Finding, NodeSet};
 
 pub use self::look::look;
@@ -28,26 +29,6 @@ use crate::facts::Facts;
 use crate::inventory::{Answers, Cluster};
 use crate::options::Options;
 use crate::targets::Instances;
-
-/// How a call ended that was tried for the right to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is allowed.
-    Allowed,
-    /// It is not, in AWS's words.
-    Denied(String),
-    /// That did not come out: why.
-    Unknown(String),
-}
-
-/// A right that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tried {
-    /// As in policies, such as `ec2:DescribeSubnets`.
-    pub permission: String,
-    /// How it ended.
-    pub outcome: Outcome,
-}
 
 /// Whose credentials they are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,24 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_api::Finding;
+use causeway_api::check::some;
 
 use crate::facts::Facts;
 use crate::inventory::{Subnet, tag};
 use crate::stack::{IpAddressType, LoadBalancerType, Scheme};
 use crate::subnets::{self, Choice, FREE_ADDRESSES, Purpose, SubnetError};
 use crate::targets::Instances;
-
-/// Names in one message.
-const SHOWN: usize = 5;
-
-/// Some of many names.
-fn some(names: &[&str]) -> String {
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().checked_sub(SHOWN) {
-        Some(more) if more > 0 => format!("{shown} and {more} more"),
-        _ => shown,
-    }
-}
 
 /// Whether the VPC is there.
 pub(super) fn vpc(facts: &Facts) -> Option<Finding> {

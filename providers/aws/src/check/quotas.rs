@@ -1,14 +1,12 @@
 //! How much is used of the quotas that hold for a whole region. Pure.
 
 use causeway_api::Finding;
+use causeway_api::check::{NEARLY, quota};
 
 use super::Seen;
 use crate::facts::Facts;
 use crate::security::MOST_RULES;
 use crate::stack::LoadBalancerType;
-
-/// From this part on, in percent, it is time to have a quota raised.
-const NEARLY: usize = 80;
 
 /// What there is, and how many there may be.
 pub(super) fn judge(seen: &Seen, facts: &Facts) -> Vec<Finding> {
@@ -25,7 +23,7 @@ pub(super) fn judge(seen: &Seen, facts: &Facts) -> Vec<Finding> {
         let most =
             limits.into_iter().find(|limit| limit.name == name).and_then(|l| l.max.parse::<usize>().ok());
         findings.push(match (used, most) {
-            (Some(used), Some(most)) => level(about, used, most),
+            (Some(used), Some(most)) => quota(about, used, 0, most, "Service Quotas"),
             _ => Finding::warning(
                 about,
                 "is not known: what there is, or how many there may be, could not be read",
@@ -47,18 +45,4 @@ pub(super) fn judge(seen: &Seen, facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn level(about: String, used: usize, most: usize) -> Finding {
-    let text = format!("{used} of {most} are used");
-    if used >= most {
-        Finding::error(
-            about,
-            format!("{text}: no more can be made. Delete some, or have it raised (Service Quotas)"),
-        )
-    } else if used * 100 >= most * NEARLY {
-        Finding::warning(about, format!("{text}: have it raised in time (Service Quotas)"))
-    } else {
-        Finding::ok(about, text)
-    }
 }

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_api::Finding;
+use causeway_api::check::Outcome;
 use ipnet::IpNet;
 
-use super::{Outcome, Seen};
+use super::Seen;
 use crate::cloud::records::{LoadBalancer, SecurityGroup, TargetGroup};
 use crate::facts::Facts;
 use crate::inventory::tag;

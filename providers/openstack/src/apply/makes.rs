@@ -113,7 +113,7 @@ impl<A: Api> Doing<'_, A> {
         Ok(self.done())
     }
 
-    fn which(&self) -> (String, ResourceType, String) {
+    pub(super) fn which(&self) -> (String, ResourceType, String) {
         (self.change.owner.clone(), self.change.kind, self.change.id.clone())
     }
 
@@ -153,11 +153,7 @@ impl<A: Api> Doing<'_, A> {
     pub(super) async fn delete(&self, id: &str) -> Result<Outcome> {
         let of = self.collection(&self.body_of(id))?;
         let deleted = self.live.calls.delete(&of, id, self.fence).await;
-        deleted.map_err(|e| match e.state() {
-            // It is used by what the plan did not see.
-            Some(State::Referenced) => self.conflict(format!("{}: {e}", self.change.summary)),
-            _ => self.failed(&e, &self.change.summary),
-        })?;
+        deleted.map_err(|e| self.failed(&e, &self.change.summary))?;
         self.entry(|entry| {
             entry.remove(id);
             if self.change.kind == ResourceType::L7Policy {
@@ -169,6 +165,7 @@ impl<A: Api> Doing<'_, A> {
     }
 
     fn done(&self) -> Outcome {
+        self.live.stubborn().clear(&self.which());
         if self.change.locks() { self.locked() } else { Outcome::Done }
     }
 

@@ -8,19 +8,21 @@ mod adopts;
 mod makes;
 mod members;
 mod neutron;
+#[cfg(test)]
+mod refusals;
 mod resolve;
 mod secrets;
 
 use std::time::Duration;
 
 use causeway_api::names::TAG_APPLIED;
-use causeway_api::{CloudError, Fence, Mark as Whose, Outcome, Result};
+use causeway_api::{CloudError, Fence, Kind, Mark as Whose, Outcome, Problem, Result};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::octavia::{LOAD_BALANCERS, LoadBalancer, delete_cascade};
 use crate::api::{Api, CallError, Request};
-use crate::errors::State;
+use crate::errors::{self, State};
 use crate::live::Live;
 use crate::observe::known::{Depth, Entry};
 use crate::observe::shape;
@@ -37,6 +39,28 @@ pub(crate) struct Doing<'a, A> {
     pub change: &'a Change,
     pub fence: &'a Fence,
     pub mark: Mark,
+}
+
+/// The field of an object by which a resource came about, where Octavia or Neutron refuses that resource.
+fn field(kind: ResourceType, object: &Kind) -> &'static str {
+    let ingress = *object == Kind::Ingress;
+    match kind {
+        ResourceType::L7Policy | ResourceType::L7Rule => "spec.rules",
+        ResourceType::Listener | ResourceType::Pool | ResourceType::HealthMonitor | ResourceType::Member => {
+            if ingress {
+                "spec.rules"
+            } else {
+                "spec.ports"
+            }
+        }
+        ResourceType::FloatingIp if !ingress => "spec.loadBalancerIP",
+        ResourceType::SecurityGroup | ResourceType::SecurityGroupRule if !ingress => {
+            "spec.loadBalancerSourceRanges"
+        }
+        ResourceType::Secret if ingress => "spec.tls",
+        ResourceType::Secret => "metadata.annotations[causeway.io/tls-secret]",
+        _ => "spec",
+    }
 }
 
 /// Makes a change.
@@ -94,7 +118,23 @@ impl<A: Api> Doing<'_, A> {
         } else if !error.without_effect() || error.state().is_some() {
             self.doubt();
         }
-        error.classify(self.change.blame.as_ref(), doing)
+        let blame = self.change.blame.as_ref();
+        let follows = match error {
+            CallError::Failed(failure)
+                if matches!(error.state(), Some(State::Duplicate | State::Referenced))
+                    && self.live.stubborn().again(self.which(), Instant::now()) =>
+            {
+                errors::stubborn(failure, blame, doing)
+            }
+            _ => error.classify(blame, doing),
+        };
+        match follows {
+            CloudError::Invalid(problem) if problem.field.is_empty() => {
+                let field = field(self.change.kind, &problem.object.kind).to_owned();
+                CloudError::Invalid(Box::new(Problem { field, ..*problem }))
+            }
+            other => other,
+        }
     }
 
     fn doubt(&self) {

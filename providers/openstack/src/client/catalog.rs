@@ -3,6 +3,8 @@
 //! Addresses come with or without a version at their end (`/v2.0`, `/v2.0/`, `/v2`, `/v1`, `/v2.1/PROJECT`), depending on who set the cloud up. The version is cut off, so
 //! that what comes after it is always the path of the API reference.
 
+use std::fmt;
+
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +121,12 @@ impl Catalog {
                 first.url
             ))
         })
+    }
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.url.as_str())
     }
 }
 

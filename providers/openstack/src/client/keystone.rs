@@ -17,8 +17,14 @@ pub struct Token {
     pub secret: Secret,
     /// How long it is good for, by Keystone's clock alone; `None`: it does not say.
     pub life: Option<Duration>,
+    /// When Keystone made it, by Keystone's clock.
+    pub issued: Option<Timestamp>,
+    /// Name of its user.
+    pub user: String,
     /// Id of its project; empty if it has none.
     pub project: String,
+    /// Name of its project.
+    pub project_name: String,
     /// Names of its roles.
     pub roles: Vec<String>,
     /// Where services are.
@@ -85,6 +91,8 @@ struct Body {
     #[serde(default)]
     expires_at: Option<Timestamp>,
     #[serde(default)]
+    user: Option<Named>,
+    #[serde(default)]
     project: Option<Named>,
     #[serde(default)]
     roles: Option<Vec<Named>>,
@@ -108,11 +116,12 @@ pub fn read(header: Option<&str>, body: &[u8]) -> Result<Token, String> {
     let Some(secret) = header.filter(|header| !header.is_empty()) else {
         return Err("Keystone's answer holds no token: is the auth-url Keystone's?".to_owned());
     };
-    let Body { issued_at, expires_at, project, roles, catalog } = serde_json::from_slice::<Answer>(body)
-        .map_err(|error| {
-            format!("Keystone's answer is not one of its API v3: is the auth-url Keystone's? ({error})")
-        })?
-        .token;
+    let Body { issued_at, expires_at, user, project, roles, catalog } =
+        serde_json::from_slice::<Answer>(body)
+            .map_err(|error| {
+                format!("Keystone's answer is not one of its API v3: is the auth-url Keystone's? ({error})")
+            })?
+            .token;
     let Some(catalog) = catalog else {
         return Err(
             "the token has no catalog, as it is not for a project: say tenant-id or tenant-name".to_owned()
@@ -125,7 +134,10 @@ pub fn read(header: Option<&str>, body: &[u8]) -> Result<Token, String> {
     Ok(Token {
         secret: Secret::new(secret),
         life,
-        project: project.map(|p| p.id).unwrap_or_default(),
+        issued: issued_at,
+        user: user.map(|u| u.name).unwrap_or_default(),
+        project: project.as_ref().map(|p| p.id.clone()).unwrap_or_default(),
+        project_name: project.map(|p| p.name).unwrap_or_default(),
         roles: roles.unwrap_or_default().into_iter().map(|r| r.name).collect(),
         catalog,
     })

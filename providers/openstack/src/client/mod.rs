@@ -30,6 +30,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -70,6 +71,25 @@ impl Default for Settings {
             rates: BTreeMap::new(),
         }
     }
+}
+
+/// What a token says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// Name of the user.
+    pub user: String,
+    /// Id of the project.
+    pub project: String,
+    /// Its name.
+    pub project_name: String,
+    /// Names of the roles.
+    pub roles: Vec<String>,
+    /// Where each service is, in the region and by the interface that were said; or why nowhere.
+    pub places: BTreeMap<Service, Result<String, String>>,
+    /// Types of all services in the catalog.
+    pub kinds: Vec<String>,
+    /// How far our clock is before Keystone's, to about a second.
+    pub ahead: Option<SignedDuration>,
 }
 
 /// The way to one OpenStack.
@@ -151,6 +171,28 @@ impl Client {
     /// There is no token.
     pub async fn project(&self) -> Result<String, CallError> {
         Ok(self.logged_in().await?.token.project.clone())
+    }
+
+    /// Who we are to Keystone, and what it tells of where things are.
+    ///
+    /// # Errors
+    /// There is no token.
+    pub async fn who(&self) -> Result<Who, CallError> {
+        let login = self.logged_in().await?;
+        let place = |service| {
+            let found = login.endpoint(service).map(|root| root.to_string());
+            (service, found.map_err(|failure| failure.to_string()))
+        };
+        let token = &login.token;
+        Ok(Who {
+            user: token.user.clone(),
+            project: token.project.clone(),
+            project_name: token.project_name.clone(),
+            roles: token.roles.clone(),
+            places: Service::ALL.into_iter().map(place).collect(),
+            kinds: token.catalog.0.iter().map(|entry| entry.kind.clone()).collect(),
+            ahead: login.ahead(),
+        })
     }
 
     fn session(&self) -> Arc<Session> {

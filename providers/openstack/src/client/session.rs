@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
 use serde_json::Value;
@@ -22,12 +23,19 @@ pub struct Login {
     /// The token.
     pub token: Token,
     at: Instant,
+    /// The same by our clock.
+    wall: Timestamp,
     number: u64,
     region: Option<String>,
     interface: Interface,
 }
 
 impl Login {
+    /// How far our clock is before Keystone's, to about a second: the login took its time. `None`: Keystone does not say.
+    pub fn ahead(&self) -> Option<SignedDuration> {
+        Some(self.wall.duration_since(self.token.issued?))
+    }
+
     /// How long ago it was got.
     pub fn age(&self) -> Duration {
         self.at.elapsed()
@@ -111,6 +119,7 @@ impl Session {
                 let login = Arc::new(Login {
                     token,
                     at: now,
+                    wall: Timestamp::now(),
                     number: state.logins,
                     region: self.credentials.region.clone(),
                     interface: self.credentials.interface,

@@ -118,6 +118,7 @@ impl Entry {
             theirs: self.theirs.clone(),
             peer: None,
             settled: false,
+            stuck: false,
         }
     }
 

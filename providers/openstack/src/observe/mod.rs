@@ -87,6 +87,9 @@ pub struct Observed {
     /// What was wanted was applied whole, and nothing shows that anything moved since: nothing is compared.
     #[serde(skip)]
     pub settled: bool,
+    /// The load balancer has been busy for longer than anything that Octavia does takes.
+    #[serde(skip)]
+    pub stuck: bool,
 }
 
 /// A load balancer of a peer.

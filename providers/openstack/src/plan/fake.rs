@@ -155,6 +155,7 @@ impl World {
             theirs: self.theirs.clone(),
             peer: None,
             settled: false,
+            stuck: false,
         }
     }
 

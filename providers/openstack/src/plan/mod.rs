@@ -29,11 +29,14 @@ use crate::adopt;
 use crate::observe::{Observed, Part, SeenLoadBalancer, State};
 use crate::ownership::{resource, tag};
 use crate::stack::{LOAD_BALANCER, OctaviaStack, ResourceType};
+use crate::stubborn;
 
 /// Reason of a problem with a setting that cannot be changed.
 pub const FIXED: &str = "CannotChange";
 /// Reason of a problem with a port that another has.
 pub const PORT_TAKEN: &str = "PortConflict";
+/// Reason of a problem with a load balancer that is busy for ever.
+pub const STUCK: &str = "StuckPending";
 
 /// What leads from `have` to `want`.
 #[must_use]
@@ -61,7 +64,10 @@ fn changes(want: &OctaviaStack, have: &Observed) -> Plan<Change> {
             let what = "wait until the load balancer may be changed".to_owned();
             let mut change = Change::new(ResourceType::LoadBalancer, LOAD_BALANCER, Op::Await, what);
             change.mark = lb.map_or(Mark::Ours, |lb| lb.mark);
-            return Plan { changes: vec![change], ..Plan::default() };
+            let id = lb.map_or("", |lb| lb.id.as_str());
+            let problems =
+                if have.stuck { told(want, "spec", STUCK, &stubborn::busy(id)) } else { Vec::new() };
+            return Plan { changes: vec![change], problems, ..Plan::default() };
         }
         Some(State::Error) if want.attached.is_some() => {
             let problems = told(
@@ -497,5 +503,7 @@ fn noun(kind: ResourceType) -> &'static str {
 mod adoption;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod known;
 #[cfg(test)]
 mod simulation;

@@ -16,7 +16,7 @@ use crate::stack::{LOAD_BALANCER, OctaviaStack, ResourceType};
 
 /// What happens at one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     /// The controller dies before it.
     Before,
     /// It dies after it, and never hears the answer.
@@ -26,7 +26,7 @@ enum Fault {
 }
 
 /// Works until nothing is left to do; the calls that it took, or why it did not end.
-fn run(world: &mut World, want: &OctaviaStack, fault: Option<(u32, Fault)>) -> u32 {
+pub(super) fn run(world: &mut World, want: &OctaviaStack, fault: Option<(u32, Fault)>) -> u32 {
     let begun = world.calls;
     let mut struck = fault.is_none();
     for _ in 0..400 {
@@ -108,7 +108,7 @@ fn check(world: &mut World, want: &OctaviaStack, foreign: &BTreeMap<String, Thin
 }
 
 /// Things of others that look like ours.
-fn foreign() -> World {
+pub(super) fn foreign() -> World {
     let mut world = World::default();
     let other = Mark { cluster: "another".to_owned(), owner: "service/another".to_owned() };
     let tags = json!(other.octavia_tags(ResourceType::LoadBalancer, LOAD_BALANCER));

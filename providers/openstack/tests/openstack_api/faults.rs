@@ -87,6 +87,7 @@ async fn too_many_calls(real: &Real) -> Result<()> {
     Ok(())
 }
 
+/// The lists of 50 that users of openstack-cloud-controller-manager see: an operator has set so, and the rest is on further pages.
 async fn small_pages(real: &Real) -> Result<()> {
     real.afresh();
     let all = real.calls.list(&SUBNETS, Query::all(), Priority::Audit).await?.len();
