@@ -1,7 +1,7 @@
 //! AWS itself: what is known of it, and the calls that find out and change. I/O, through an [`Api`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER, TAG_RESOURCE};
@@ -21,6 +21,7 @@ use crate::observe::{Known, Observed};
 use crate::options::Options;
 use crate::plan::Change;
 use crate::plan::marks::OWNER_SHARED;
+use crate::secrets::Secrets;
 use crate::security::BACKEND_RESOURCE;
 use crate::stack::Tags;
 
@@ -99,6 +100,8 @@ pub struct Live<A> {
     /// When load balancers that are being made were last asked about; held meanwhile.
     pub(crate) polled: tokio::sync::Mutex<Option<Instant>>,
     pub(crate) epoch: Instant,
+    /// Whoever reads Secrets; where nobody does, nobody can log in by OpenID Connect.
+    pub(crate) secrets: Option<Arc<dyn Secrets>>,
     list: tokio::sync::Mutex<Option<List>>,
     audit: Mutex<Audit>,
 }
@@ -129,9 +132,16 @@ impl<A: Api> Live<A> {
             sharing: tokio::sync::Mutex::default(),
             polled: tokio::sync::Mutex::default(),
             epoch: Instant::now(),
+            secrets: None,
             list: tokio::sync::Mutex::default(),
             audit: Mutex::default(),
         }
+    }
+
+    /// The same, where Secrets can be read.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<dyn Secrets>) -> Self {
+        Self { secrets: Some(secrets), ..self }
     }
 
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
@@ -219,7 +229,7 @@ impl<A: Api> Live<A> {
 
     async fn answers(&self, priority: Priority) -> Result<Answers, CallError> {
         let vpc = self.settings.cluster.vpc_id.clone();
-        let mut all = Answers::default();
+        let mut all = Answers { live: true, ..Answers::default() };
         let queries = [
             Query::AccountLimits,
             Query::Subnets(vpc.clone()),

@@ -7,7 +7,9 @@ use std::future::Future;
 
 use serde::Serialize;
 
-use super::records::{Healths, Listener, LoadBalancer, Machine, Rule, SecurityGroup, Tagged, TargetGroup};
+use super::records::{
+    Healths, Listener, LoadBalancer, Machine, Protection, Rule, SecurityGroup, Tagged, TargetGroup, WebAcl,
+};
 use crate::inventory::Answers;
 use crate::stack::{
     Attribute, HealthCheckConfig, IpAddressType, IpPermission, ListenerRuleSpec, ListenerSpec,
@@ -249,6 +251,31 @@ pub enum Call {
     DeleteSecurityGroup {
         id: String,
     },
+    GetWebAclForResource {
+        resource: String,
+    },
+    ListWebAcls {
+        marker: Option<String>,
+    },
+    AssociateWebAcl {
+        web_acl: WebAcl,
+        resource: String,
+    },
+    DisassociateWebAcl {
+        resource: String,
+    },
+    DescribeProtection {
+        resource: String,
+    },
+    DescribeSubscription,
+    CreateProtection {
+        name: String,
+        resource: String,
+    },
+    DeleteProtection {
+        id: String,
+        resource: String,
+    },
 }
 
 impl Call {
@@ -318,6 +345,14 @@ impl Call {
             Self::CreateTags { .. } => "CreateTags",
             Self::DeleteTags { .. } => "DeleteTags",
             Self::DeleteSecurityGroup { .. } => "DeleteSecurityGroup",
+            Self::GetWebAclForResource { .. } => "GetWebACLForResource",
+            Self::ListWebAcls { .. } => "ListWebACLs",
+            Self::AssociateWebAcl { .. } => "AssociateWebACL",
+            Self::DisassociateWebAcl { .. } => "DisassociateWebACL",
+            Self::DescribeProtection { .. } => "DescribeProtection",
+            Self::DescribeSubscription => "DescribeSubscription",
+            Self::CreateProtection { .. } => "CreateProtection",
+            Self::DeleteProtection { .. } => "DeleteProtection",
         }
     }
 
@@ -341,6 +376,10 @@ impl Call {
                 | Self::Inventory { .. }
                 | Self::GetCallerIdentity
                 | Self::DryRun(_)
+                | Self::GetWebAclForResource { .. }
+                | Self::ListWebAcls { .. }
+                | Self::DescribeProtection { .. }
+                | Self::DescribeSubscription
         )
     }
 
@@ -363,6 +402,14 @@ impl Call {
             | Self::DeleteTags { .. }
             | Self::DeleteSecurityGroup { .. } => "ec2",
             Self::DryRun(call) => call.service(),
+            Self::GetWebAclForResource { .. }
+            | Self::ListWebAcls { .. }
+            | Self::AssociateWebAcl { .. }
+            | Self::DisassociateWebAcl { .. } => "wafv2",
+            Self::DescribeProtection { .. }
+            | Self::DescribeSubscription
+            | Self::CreateProtection { .. }
+            | Self::DeleteProtection { .. } => "shield",
             _ => "elasticloadbalancing",
         }
     }
@@ -413,6 +460,12 @@ pub enum Answer {
         /// Account.
         account: String,
     },
+    /// The web ACL of a load balancer, if it has one.
+    WebAcl(Option<WebAcl>),
+    /// Web ACLs.
+    WebAcls(Page<WebAcl>),
+    /// The protection of a load balancer, if it has one.
+    Protection(Option<Protection>),
     /// A part of the inventory, and where its next page begins.
     Inventory(Box<Answers>, Option<String>),
 }

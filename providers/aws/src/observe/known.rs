@@ -9,12 +9,15 @@ use std::time::Duration;
 use causeway_api::LbKey;
 use causeway_api::names::TAG_OWNER;
 
-use super::{Observed, SharedHave};
+use super::{Observed, SharedHave, TRY_AGAIN};
 use crate::adopt::{PeerStack, StackName};
-use crate::cloud::records::{Health, Healths, Listener, LoadBalancer, Rule, SecurityGroup, TargetGroup};
+use crate::cloud::records::{
+    Health, Healths, Listener, LoadBalancer, Protection, Rule, SecurityGroup, TargetGroup,
+};
 use crate::cloud::{Answer, Attributed, Call};
 use crate::plan::defaults::merge;
 use crate::plan::marks::{TAG_RETIRED, TAG_TARGETS, moved, owner, targets_digest};
+use crate::plan::secrets::as_read;
 use crate::plan::tokens::literal;
 use crate::stack::{Action, Tags, Target, Token};
 
@@ -96,6 +99,9 @@ impl Known {
                 // Kept: the note changes as soon as they do.
                 held.targets.insert(group.arn.clone(), moved(*port, group.spec.port, targets));
             }
+        }
+        for addons in held.addons.values_mut() {
+            addons.refused.retain(|_, refused| now.saturating_sub(refused.at) < TRY_AGAIN);
         }
         let mut tree = entry.tree.clone();
         tree.shared = self.shared.clone();
@@ -290,6 +296,9 @@ fn tags_of<'a>(tree: &'a mut Observed, arn: &str) -> Option<&'a mut Tags> {
     if let Some(rule) = tree.rules.iter_mut().find(|x| x.arn == arn) {
         return Some(&mut rule.spec.tags);
     }
+    if let Some(tags) = tree.records.get_mut(arn) {
+        return Some(tags);
+    }
     tree.security_groups.iter_mut().find(|x| x.id == arn).map(|g| &mut g.spec.tags)
 }
 
@@ -311,10 +320,14 @@ pub fn edit(tree: &mut Observed, call: &Call, answer: &Answer) {
             tree.targets.insert(arn.clone(), BTreeSet::new());
         }
         (Call::CreateListener { spec }, Answer::Made(arn)) => {
-            tree.listeners.push(Listener { arn: arn.clone(), spec: (**spec).clone() });
+            let mut spec = (**spec).clone();
+            as_read(&mut spec.default_actions);
+            tree.listeners.push(Listener { arn: arn.clone(), spec });
         }
         (Call::CreateRule { spec }, Answer::Made(arn)) => {
-            tree.rules.push(Rule { arn: arn.clone(), spec: (**spec).clone() });
+            let mut spec = (**spec).clone();
+            as_read(&mut spec.actions);
+            tree.rules.push(Rule { arn: arn.clone(), spec });
         }
         (Call::CreateSecurityGroup { vpc, spec }, Answer::Made(id)) => {
             tree.security_groups.push(SecurityGroup {
@@ -322,6 +335,10 @@ pub fn edit(tree: &mut Observed, call: &Call, answer: &Answer) {
                 vpc_id: vpc.clone(),
                 spec: (**spec).clone(),
             });
+        }
+        (Call::CreateProtection { name, resource }, Answer::Made(id)) => {
+            let protection = Protection { id: id.clone(), name: name.clone() };
+            tree.addons.entry(resource.clone()).or_default().protection = Some(Some(protection));
         }
         (call, _) => change(tree, call),
     }
@@ -367,6 +384,7 @@ fn change(tree: &mut Observed, call: &Call) {
                 .map(|l| l.arn.clone())
                 .collect();
             tree.load_balancers.retain(|x| x.arn != *arn);
+            tree.addons.remove(arn);
             tree.listeners.retain(|x| !gone.contains(&x.arn));
             tree.rules.retain(|x| !gone.contains(literal(&x.spec.listener_arn)));
             tree.target_groups.iter_mut().for_each(|g| {
@@ -384,6 +402,7 @@ fn change(tree: &mut Observed, call: &Call) {
                     listener_attributes: std::mem::take(&mut old.listener_attributes),
                     ..(**spec).clone()
                 };
+                as_read(&mut old.default_actions);
             }
         }
         Call::DeleteListener { arn } => {
@@ -409,6 +428,7 @@ fn change(tree: &mut Observed, call: &Call) {
         Call::ModifyRule { arn, spec } => {
             if let Some(rule) = tree.rules.iter_mut().find(|x| x.arn == *arn) {
                 rule.spec.actions.clone_from(&spec.actions);
+                as_read(&mut rule.spec.actions);
                 rule.spec.conditions.clone_from(&spec.conditions);
                 rule.spec.transforms.clone_from(&spec.transforms);
             }
@@ -465,6 +485,15 @@ fn change(tree: &mut Observed, call: &Call) {
                 let gone: BTreeSet<_> = rules.iter().map(crate::plan::bare).collect();
                 have.spec.ingress.retain(|r| !gone.contains(&crate::plan::bare(r)));
             }
+        }
+        Call::AssociateWebAcl { web_acl, resource } => {
+            tree.addons.entry(resource.clone()).or_default().web_acl = Some(Some(web_acl.clone()));
+        }
+        Call::DisassociateWebAcl { resource } => {
+            tree.addons.entry(resource.clone()).or_default().web_acl = Some(None);
+        }
+        Call::DeleteProtection { resource, .. } => {
+            tree.addons.entry(resource.clone()).or_default().protection = Some(None);
         }
         _ => change_load_balancer(tree, call),
     }
