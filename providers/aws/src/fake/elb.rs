@@ -378,7 +378,7 @@ impl World {
     fn edit_listener(&mut self, arn: &str, call: &Call) {
         let Some(listener) = self.listeners.remove(arn) else { return };
         let mut tree = crate::observe::Observed { listeners: vec![listener], ..Default::default() };
-        crate::observe::known::edit(&mut tree, call, &Answer::Done);
+        crate::observe::edit::edit(&mut tree, call, &Answer::Done);
         self.listeners.extend(tree.listeners.into_iter().map(|l| (l.arn.clone(), l)));
     }
 

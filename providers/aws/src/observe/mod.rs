@@ -1,7 +1,8 @@
 //! What is there of one stack, and what is known of all: the inventory of the start, brought up to date by the answers to our own writes.
 //!
-//! [`Observed`] and [`known`] are pure; [`read`] and [`several`] call AWS.
+//! [`Observed`], [`known`] and [`mod@edit`] are pure; [`read`] and [`several`] call AWS.
 
+pub mod edit;
 pub mod known;
 pub mod read;
 pub mod several;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER};
 
-use super::known::{associate, standing};
+use super::edit::associate;
+use super::known::standing;
 use super::{Addons, Observed};
 use crate::calls::{CallError, Calls};
 use crate::cloud::records::{

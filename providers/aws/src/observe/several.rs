@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_api::names::TAG_CLUSTER;
 
 use super::Observed;
-use super::known::{associate, by_owner, standing};
+use super::edit::associate;
+use super::known::{by_owner, standing};
 use super::read::Reader;
 use crate::calls::CallError;
 use crate::cloud::records::{Health, Listener, Rule};
