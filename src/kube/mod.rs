@@ -10,6 +10,7 @@
 //! | [`events`] | I/O: Events, aggregated |
 //! | [`lease`] | I/O: leader election; its decisions are pure |
 //! | [`metallb`] | I/O: whether MetalLB runs here; its rules are pure |
+//! | `oidc` | I/O: clients of OpenID Connect in Secrets, on AWS |
 //! | [`peer`] | I/O: whether a peer works whose load balancers are to be taken over |
 //! | `tls` | I/O: certificates in Secrets, on OpenStack |
 //! | [`webhooks`] | I/O: webhooks that a peer left behind; what counts as such is pure |
@@ -22,6 +23,8 @@ pub mod configuration;
 pub mod events;
 pub mod lease;
 pub mod metallb;
+#[cfg(feature = "aws")]
+pub mod oidc;
 pub mod parse;
 pub mod peer;
 pub mod records;

@@ -592,6 +592,36 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// `v1` Secret with the id and the secret of a client of OpenID Connect, and nothing else of it. Only those are read that an object of ours names.
+#[derive(Clone, Default, Deserialize)]
+pub struct Oidc {
+    /// Narrow metadata.
+    #[serde(default, deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Its entries.
+    #[serde(default, deserialize_with = "nullable")]
+    pub data: OidcData,
+}
+narrow!(Oidc, k8s_openapi::api::core::v1::Secret);
+
+/// The entries of a Secret that `auth-idp-oidc` names.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct OidcData {
+    /// Id of the client.
+    #[serde(rename = "clientID")]
+    pub id: Option<k8s_openapi::ByteString>,
+    /// Its secret.
+    #[serde(rename = "clientSecret")]
+    pub secret: Option<k8s_openapi::ByteString>,
+}
+
+impl fmt::Debug for Oidc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oidc").field("name", &self.metadata.name).finish_non_exhaustive()
+    }
+}
+
 /// `v1` Namespace: metadata only, on the wire too.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Namespace {

@@ -4,6 +4,8 @@
 //! the chain has none, from the metadata of the instance that this runs on. `--cloud-config` names a file of the form of the inventory, of which `cluster` and
 //! `options` count.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
 use causeway_aws::cloud::sdk::{Connection as Endpoint, Sdk, metadata};
 use causeway_aws::inventory::{Cluster, Inventory};
@@ -15,6 +17,7 @@ use tracing::info;
 
 use crate::cli::config::ProviderConfig;
 use crate::kube::client::Connection;
+use crate::kube::oidc::OidcSecrets;
 
 /// The provider that works on AWS.
 pub(crate) type LiveAws = Aws<Live<Sdk>>;
@@ -70,7 +73,9 @@ pub(crate) async fn aws(config: &ProviderConfig, connection: &Connection) -> any
     let pods = options.default_target_type == TargetType::Ip;
     // Which Ingresses share a load balancer depends on it, wherever it was said.
     let overrides = Overrides { compat: Some(options.compat), ..overrides };
-    let live = Live::new(sdk, Settings { cluster, options, adopt: overrides.adopt, ..Settings::default() });
+    let settings = Settings { cluster, options, adopt: overrides.adopt, ..Settings::default() };
+    let secrets = Arc::new(OidcSecrets::new(connection.client()));
+    let live = Live::new(sdk, settings).with_secrets(secrets);
     Ok(Aws::on(live, overrides, pods))
 }
 

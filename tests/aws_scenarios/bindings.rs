@@ -86,6 +86,40 @@ async fn nodes_are_registered_and_taken_back_when_the_binding_goes() {
 }
 
 #[tokio::test]
+async fn of_a_target_group_of_several_clusters_only_what_was_registered_here_is_taken_away() {
+    Lab::alone("several", async |lab| {
+        lab.application()?;
+        lab.apply(
+            "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: NAMESPACE}, spec: {type: NodePort, selector: {app: hello}, \
+             ports: [{port: 80, targetPort: 8080}]}}",
+        )?;
+        let arn = target_group(lab, "several")?;
+        // Another cluster's: the same instance, at a port of its own.
+        let instance = lab.field("node/node1", ".spec.providerID")?;
+        let instance = instance.rsplit('/').next().context("no instance")?;
+        lab.world.aws.python(&format!(
+            "import boto3\nboto3.client('elbv2').register_targets(TargetGroupArn='{arn}', Targets=[{{'Id': '{instance}', 'Port': 31999}}])"
+        ))?;
+        lab.apply(&format!(
+            "{{apiVersion: elbv2.k8s.aws/v1beta1, kind: TargetGroupBinding, metadata: {{name: web, namespace: NAMESPACE}}, spec: {{targetGroupARN: '{arn}', \
+             targetType: instance, multiClusterTargetGroup: true, serviceRef: {{name: web, port: 80}}}}}}"
+        ))?;
+        until_registered(lab, &arn, NODES + 1).await?;
+        // Whoever takes over knows nothing but what AWS holds.
+        lab.kill_leader().await?;
+        let one = r#"{"spec":{"nodeSelector":{"matchLabels":{"kubernetes.io/hostname":"node1"}}}}"#;
+        lab.kubectl(&["patch", "targetgroupbinding", "web", "--type=merge", "-p", one])?;
+        let left = until_registered(lab, &arn, 2).await?;
+        ensure!(left.contains(&format!("{instance} 31999")), "{left:?}");
+        lab.kubectl(&["delete", "targetgroupbinding", "web", "--timeout=60s"])?;
+        let left = until_registered(lab, &arn, 1).await?;
+        ensure!(left.contains(&format!("{instance} 31999")), "{left:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_a_binding_names_wrongly_is_said_on_it() {
     Lab::run("badbinding", async |lab| {
         bind(

@@ -6,7 +6,7 @@ use causeway_bed::wait;
 use crate::lab::{Lab, MADE};
 
 /// Services that the Ingresses of a test lead to, each told apart by its port's answer.
-fn backends(lab: &Lab) -> Result<()> {
+pub fn backends(lab: &Lab) -> Result<()> {
     lab.application()?;
     lab.apply(
         "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: NAMESPACE}, spec: {type: NodePort, selector: {app: hello}, \
@@ -14,18 +14,18 @@ fn backends(lab: &Lab) -> Result<()> {
     )
 }
 
-fn ingress(lab: &Lab, name: &str, class: &str, annotations: &str, spec: &str) -> Result<()> {
+pub fn ingress(lab: &Lab, name: &str, class: &str, annotations: &str, spec: &str) -> Result<()> {
     lab.apply(&format!(
         "{{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {{name: {name}, namespace: NAMESPACE, annotations: {{{annotations}}}}}, \
          spec: {{ingressClassName: {class}, {spec}}}}}"
     ))
 }
 
-const PUBLIC: &str = "alb.ingress.kubernetes.io/scheme: internet-facing";
-const WEB: &str = "backend: {service: {name: web, port: {name: http}}}";
+pub const PUBLIC: &str = "alb.ingress.kubernetes.io/scheme: internet-facing";
+pub const WEB: &str = "backend: {service: {name: web, port: {name: http}}}";
 
 /// Makes a certificate and imports it; its ARN.
-fn import(lab: &Lab, name: &str) -> Result<String> {
+pub fn import(lab: &Lab, name: &str) -> Result<String> {
     let program = format!(
         "import boto3, subprocess, tempfile, os\nd = tempfile.mkdtemp()\nsubprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', \
          '-subj', '/CN={name}', '-addext', 'subjectAltName=DNS:{name}', '-keyout', d + '/key', '-out', d + '/crt'], check=True, stderr=subprocess.DEVNULL)\n\

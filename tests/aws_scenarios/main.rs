@@ -4,6 +4,7 @@
 //! The tests share one bed; each works in a namespace of its own, and those that would disturb others run alone. What takes AWS seconds takes the bed's as long, so every wait is generous: a
 //! busy machine makes a test slow, not wrong.
 
+mod addons;
 mod bindings;
 mod check;
 mod clusters;

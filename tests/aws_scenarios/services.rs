@@ -115,6 +115,36 @@ async fn another_scheme_is_another_load_balancer_and_there_is_one_all_the_time()
 }
 
 #[tokio::test]
+async fn what_has_a_fixed_name_is_replaced_with_a_gap_once_that_is_allowed() {
+    Lab::run("gap", async |lab| {
+        lab.application()?;
+        let fixed = format!("{PUBLIC}, service.beta.kubernetes.io/aws-load-balancer-name: fixed-name");
+        lab.service("web", &fixed, PORTS)?;
+        let name = lab.hostname("service/web").await?;
+        let internal = "service.beta.kubernetes.io/aws-load-balancer-scheme=internal";
+        lab.kubectl(&["annotate", "--overwrite", "service", "web", internal])?;
+        let about = ("Service", "web");
+        let said =
+            lab.event(about, "ReplacementRefused", &["fixed-name", "allow-replacement-downtime"]).await?;
+        println!("{said}");
+        lab.answers(&[&format!("http://{name}/hostname")], "200 hello-").await?;
+        lab.kubectl(&["annotate", "service", "web", "causeway.io/allow-replacement-downtime=true"])?;
+        let other = wait::until("another host name", MADE, async || {
+            let now = lab.field("service/web", ".status.loadBalancer.ingress[0].hostname")?;
+            ensure!(now != name && now.contains("fixed-name"), "{now}");
+            Ok(now)
+        })
+        .await?;
+        lab.answers(&[&format!("http://{other}/hostname")], "200 hello-").await?;
+        let owned = lab.owned(&lab.owner("service/web")?).await?;
+        let load_balancers = owned.keys().filter(|arn| arn.contains(":loadbalancer/")).count();
+        ensure!(load_balancers == 1, "{:?}", owned.keys());
+        lab.delete("service/web").await
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_said_on_the_object_and_the_rest_is_served() {
     Lab::run("wrong", async |lab| {
         lab.application()?;

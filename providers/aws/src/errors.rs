@@ -1,6 +1,6 @@
 //! The one place that says what an error code of AWS means. Pure.
 //!
-//! Source: the service models of ELBv2, EC2, ACM and the tagging API, and their guides on throttling and quotas. A code is never looked at elsewhere, and a
+//! Source: the service models of ELBv2, EC2, ACM, WAFv2, Shield and the tagging API, and their guides on throttling and quotas. A code is never looked at elsewhere, and a
 //! message never at all.
 
 use std::time::Duration;
@@ -62,16 +62,21 @@ pub fn class(code: &str) -> Class {
         | "InvalidGroup.NotFound"
         | "InvalidGroupId.NotFound"
         | "InvalidPermission.NotFound"
-        | "InvalidSecurityGroupRuleId.NotFound" => Class::State(NotFound),
+        | "InvalidSecurityGroupRuleId.NotFound"
+        | "ResourceNotFoundException" => Class::State(NotFound),
         "DuplicateLoadBalancerName"
         | "DuplicateTargetGroupName"
         | "DuplicateListener"
         | "PriorityInUse"
         | "InvalidPermission.Duplicate"
-        | "InvalidGroup.Duplicate" => Class::State(Duplicate),
-        "ResourceInUse" | "DependencyViolation" | "InvalidGroup.InUse" | "CapacityReservationPending" => {
-            Class::State(InUse)
-        }
+        | "InvalidGroup.Duplicate"
+        | "ResourceAlreadyExistsException" => Class::State(Duplicate),
+        "ResourceInUse"
+        | "DependencyViolation"
+        | "InvalidGroup.InUse"
+        | "CapacityReservationPending"
+        // WAF does not know yet what ELB has just made.
+        | "WAFUnavailableEntityException" => Class::State(InUse),
 
         "TooManyLoadBalancers" => Class::Quota("load-balancers"),
         "TooManyTargetGroups" => Class::Quota("target-groups"),
@@ -91,6 +96,8 @@ pub fn class(code: &str) -> Class {
         "SecurityGroupsPerInterfaceLimitExceeded" => Class::Quota("security-groups-per-network-interface"),
         "InsufficientCapacity" => Class::Quota("capacity-units"),
         "TagLimitExceeded" => Class::Quota("tags-per-resource"),
+        "WAFLimitsExceededException" => Class::Quota("resources-per-web-acl"),
+        "LimitsExceededException" => Class::Quota("shield-protections"),
 
         "InvalidConfigurationRequest"
         | "ValidationError"
@@ -115,6 +122,13 @@ pub fn class(code: &str) -> Class {
         | "InvalidParameterValue"
         | "InvalidParameterCombination"
         | "DuplicateTagKeys"
+        | "WAFNonexistentItemException"
+        | "WAFInvalidParameterException"
+        | "WAFInvalidOperationException"
+        | "WAFInvalidResourceException"
+        | "InvalidResourceException"
+        | "InvalidParameterException"
+        | "InvalidOperationException"
         | "OperationNotPermitted"
         | "AccessDenied"
         | "AccessDeniedException"

@@ -47,6 +47,7 @@ pub mod options;
 pub mod ownership;
 pub mod plan;
 pub mod provider;
+pub mod secrets;
 pub mod security;
 #[cfg(test)]
 mod simulation;

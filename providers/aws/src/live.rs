@@ -1,7 +1,7 @@
 //! AWS itself: what is known of it, and the calls that find out and change. I/O, through an [`Api`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER, TAG_RESOURCE};
@@ -22,6 +22,7 @@ use crate::observe::{Known, Observed};
 use crate::options::Options;
 use crate::plan::Change;
 use crate::plan::marks::OWNER_SHARED;
+use crate::secrets::Secrets;
 use crate::security::BACKEND_RESOURCE;
 use crate::stack::Tags;
 
@@ -100,6 +101,8 @@ pub struct Live<A> {
     /// When load balancers that are being made were last asked about; held meanwhile.
     pub(crate) polled: tokio::sync::Mutex<Option<Instant>>,
     pub(crate) epoch: Instant,
+    /// Whoever reads Secrets; where nobody does, nobody can log in by OpenID Connect.
+    pub(crate) secrets: Option<Arc<dyn Secrets>>,
     list: tokio::sync::Mutex<Option<List>>,
     audit: Mutex<Audit>,
 }
@@ -130,9 +133,16 @@ impl<A: Api> Live<A> {
             sharing: tokio::sync::Mutex::default(),
             polled: tokio::sync::Mutex::default(),
             epoch: Instant::now(),
+            secrets: None,
             list: tokio::sync::Mutex::default(),
             audit: Mutex::default(),
         }
+    }
+
+    /// The same, where Secrets can be read.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<dyn Secrets>) -> Self {
+        Self { secrets: Some(secrets), ..self }
     }
 
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
@@ -237,7 +247,7 @@ impl<A: Api> Live<A> {
             Query::Instances(vpc),
             Query::Certificates,
         ];
-        let mut all = Answers::default();
+        let mut all = Answers { live: true, ..Answers::default() };
         for some in future::try_join_all(queries.map(|query| self.answer(query, priority))).await? {
             merge(&mut all, some);
         }

@@ -2,10 +2,10 @@
 
 use causeway_api::Problem;
 
-use super::group::{Group, Joined};
+use super::group::{Group, Joined, Said};
 use crate::annotations::{Annotation, ingress as table, reasons};
 use crate::facts::Facts;
-use crate::stack::{LOAD_BALANCER, ResourceType, ShieldSpec, Token, WebAclSpec};
+use crate::stack::{Asked, LOAD_BALANCER, ResourceType, ShieldSpec, Token, WebAclSpec};
 
 /// Reason of a problem with a web ACL.
 const NO_ACL: &str = "WebACLNotFound";
@@ -24,22 +24,43 @@ fn asked(m: &Joined<'_>) -> Option<(&'static Annotation, String)> {
     name.map(|n| (&table::WAFV2_NAME, n)).or_else(|| arn.map(|a| (&table::WAFV2_ARN, a)))
 }
 
-/// The ARN of what a member asks for; empty to have none.
-fn resolved(m: &Joined<'_>, facts: &Facts) -> Result<Option<String>, Problem> {
+/// ARN and name of what a member asks for, one of them empty; both are, to have none.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Acl {
+    arn: String,
+    name: String,
+}
+
+impl Said for Acl {
+    fn said(&self) -> String {
+        match (self.arn.as_str(), self.name.as_str()) {
+            ("", "") => NONE.to_owned(),
+            ("", name) => name.to_owned(),
+            (arn, _) => arn.to_owned(),
+        }
+    }
+}
+
+/// What a member asks for.
+fn resolved(m: &Joined<'_>, facts: &Facts) -> Result<Option<Acl>, Problem> {
     let Some((annotation, text)) = asked(m) else { return Ok(None) };
     let error = |reason: &str, why: String| Problem { reason: reason.to_owned(), ..m.error(annotation, why) };
     if text == NONE {
-        return Ok(Some(String::new()));
+        return Ok(Some(Acl::default()));
     }
     if annotation.suffix == table::WAFV2_ARN.suffix {
         return if text.starts_with("arn:") {
-            Ok(Some(text))
+            Ok(Some(Acl { arn: text, name: String::new() }))
         } else {
             Err(error(reasons::INVALID, format!("{text:?} is not an ARN, nor {NONE:?}")))
         };
     }
+    if facts.aws.live {
+        return Ok(Some(Acl { arn: String::new(), name: text }));
+    }
     let all = facts.aws.web_acls().map_err(|missing| error(NO_ACL, missing.to_string()))?;
-    let found = all.iter().find(|acl| acl.name == text).map(|acl| acl.arn.clone());
+    let found =
+        all.iter().find(|acl| acl.name == text).map(|acl| Acl { arn: acl.arn.clone(), name: String::new() });
     let why = || format!("there is no regional web ACL {text:?}: make it, or name another");
     found.map(Some).ok_or_else(|| error(NO_ACL, why()))
 }
@@ -70,9 +91,20 @@ pub fn web_acl(group: &mut Group<'_>, facts: &Facts) -> Option<WebAclSpec> {
         return None;
     }
     let get = |m: &Joined<'_>| resolved(m, facts).ok().flatten();
-    let opens = |_: &String, asked: &String| !asked.is_empty();
-    let (_, web_acl_arn) = group.exclusive(&table::WAFV2_ARN, &all, get, opens)?;
-    Some(WebAclSpec { web_acl_arn, resource_arn: load_balancer() })
+    let opens = |_: &Acl, asked: &Acl| *asked != Acl::default();
+    let (holder, acl) = group.exclusive(&table::WAFV2_ARN, &all, get, opens)?;
+    let holder = &group.members[holder];
+    let annotation = asked(holder).map_or(&table::WAFV2_ARN, |(annotation, _)| annotation);
+    Some(WebAclSpec {
+        web_acl_arn: acl.arn,
+        web_acl_name: acl.name,
+        resource_arn: load_balancer(),
+        asked: asker(holder, annotation),
+    })
+}
+
+fn asker(holder: &Joined<'_>, annotation: &Annotation) -> Asked {
+    Asked { by: holder.object(), field: holder.settings.field(annotation) }
 }
 
 /// Shield Advanced.
@@ -95,5 +127,6 @@ pub fn shield(group: &mut Group<'_>, facts: &Facts) -> Option<ShieldSpec> {
         group.report(problem);
         return None;
     }
-    Some(ShieldSpec { enabled, resource_arn: load_balancer() })
+    let asked = asker(&group.members[holder], &table::SHIELD);
+    Some(ShieldSpec { enabled, resource_arn: load_balancer(), asked })
 }

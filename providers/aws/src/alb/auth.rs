@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::json;
 use crate::annotations::{Settings, ingress as table};
 use crate::stack::{
-    Action, CognitoConfig, JwtClaim, JwtValidationConfig, OidcConfig, OnUnauthenticated, SecretRef,
+    Action, CognitoConfig, Content, JwtClaim, JwtValidationConfig, OidcConfig, OnUnauthenticated, SecretRef,
     SessionConfig,
 };
 
@@ -235,6 +235,7 @@ pub fn first(
                 name: config.secret_name.clone(),
                 key,
                 version: version.clone(),
+                content: Content::default(),
             };
             Some(Action::AuthenticateOidc(Box::new(OidcConfig {
                 client_id: part(CLIENT_ID),

@@ -122,4 +122,16 @@ pub const ALWAYS: &[Difference] = &[
         ours: "only its version is; the content is read when the rule is written",
         why: "Secrets must not be in plans.",
     },
+    Difference {
+        about: "A protection by Shield Advanced, once the load balancer goes",
+        lbc: "is left behind",
+        ours: "goes with it, if it is ours",
+        why: "Nothing of ours is left behind.",
+    },
+    Difference {
+        about: "Target groups of several clusters",
+        lbc: "what is ours stands in a ConfigMap",
+        ours: "it stands in tags of the target group, in digests",
+        why: "It lives as long as the target group, and no right to write ConfigMaps is needed.",
+    },
 ];

@@ -111,6 +111,9 @@ fn build(lb: &LoadBalancer, facts: &Facts, instances: &Instances, group: &mut Gr
     let front = front::build(group, &lb.key, facts, &listeners)?;
     let web_acl = addons::web_acl(group, facts);
     let shield = addons::shield(group, facts);
+    let all: Vec<usize> = group.served().collect();
+    let downtime = |m: &group::Joined<'_>| m.settings.bool(&table::ALLOW_DOWNTIME);
+    let downtime = group.exclusive(&table::ALLOW_DOWNTIME, &all, downtime, |_, _| false);
     let around = Around {
         key: &lb.key,
         facts,
@@ -135,6 +138,7 @@ fn build(lb: &LoadBalancer, facts: &Facts, instances: &Instances, group: &mut Gr
         cluster: facts.cluster.id.clone(),
         owner: lb.key.owner_tag(),
         members: members(group, &listeners),
+        allow_downtime: downtime.is_some_and(|(_, allowed)| allowed),
         ..AwsStack::default()
     };
     let used = fitted.members.clone();

@@ -16,7 +16,7 @@ fn rows(page: &mut String, table: &[Annotation], with_place: bool) {
         page,
         "| Annotation | Value | Without it |{place} In a group | If wrong | Meaning |\n|---|---|---|{line}---|---|---|\n"
     );
-    for a in table.iter().filter(|a| !matches!(a.support, Support::None(_))) {
+    for a in table.iter().filter(|a| !a.own && !matches!(a.support, Support::None(_))) {
         let place = match a.place {
             Place::IngressOrBackend => " Ingress, Service |",
             Place::Ingress if with_place => " Ingress |",
@@ -87,5 +87,17 @@ pub fn reference_markdown() -> String {
          namespace with the same name share a load balancer. |\n",
         causeway_api::names::ANNOTATION_GROUP
     );
+    let own = service::TABLE.iter().map(|a| (a, "Service"));
+    let own = own.chain(ingress::TABLE.iter().map(|a| (a, "Ingress"))).filter(|(a, _)| a.own);
+    for (a, place) in own {
+        let _ = writeln!(
+            page,
+            "| `{}` | {place} | {}; without it {}. {} |",
+            a.key(),
+            cell(&a.kind.describe()),
+            cell(a.default),
+            cell(a.doc)
+        );
+    }
     page
 }

@@ -210,6 +210,8 @@ table! { Place::Ingress;
         "Failures until the ALB is unhealthy.";
     FRONTEND_SUCCESS_CODES = Exclusive "frontend-nlb-healthcheck-success-codes", Kind::Checked("statuses", codes), "200-499",
         "Answers of the ALB that mean healthy.";
+    ALLOW_DOWNTIME = Exclusive "allow-replacement-downtime", Kind::Bool, "false",
+        "Lets a load balancer be deleted before its successor is made, where what is fixed (name, Elastic IPs, private addresses) leaves no other way to change it: nothing is served for some minutes.", own();
     DRY_RUN_PLAN = Own "dry-run-plan", Kind::Bool, "false",
         "Writes the plan and applies nothing.", unsupported("write causeway.io/paused: \"true\" and run causeway plan");
 }

@@ -11,6 +11,8 @@ pub mod service;
 mod settings;
 pub mod value;
 
+use causeway_api::names::ANNOTATION_PREFIX;
+
 pub use docs::reference_markdown;
 pub use settings::{Scope, Settings};
 pub use value::Kind;
@@ -105,6 +107,8 @@ pub struct Annotation {
     pub if_wrong: IfWrong,
     /// Whether it works.
     pub support: Support,
+    /// It is no peer's but Causeway's own, with Causeway's prefix.
+    pub own: bool,
     /// One line for people.
     pub doc: &'static str,
 }
@@ -127,12 +131,18 @@ impl Annotation {
             place,
             if_wrong: IfWrong::Ignored,
             support: Support::Full,
+            own: false,
             doc,
         }
     }
 
     const fn place(mut self, place: Place) -> Self {
         self.place = place;
+        self
+    }
+
+    const fn own(mut self) -> Self {
+        self.own = true;
         self
     }
 
@@ -160,6 +170,7 @@ impl Annotation {
     #[must_use]
     pub const fn prefix(&self) -> &'static str {
         match self.place {
+            _ if self.own => ANNOTATION_PREFIX,
             Place::Service => service::PREFIX,
             Place::Ingress | Place::IngressOrBackend => ingress::PREFIX,
         }

@@ -250,6 +250,8 @@ table! { Place::Service;
         "Ports by name or number with QUIC in place of UDP. Targets must be addresses of pods that know their server id.", refused_if_wrong();
     ACTIONS = Own "actions", Kind::Checked("JSON", weighted_forward), "all to this Service",
         "Shares the connections of one listener among Services and target groups by weight.", per(Per::Listener), refused_if_wrong();
+    ALLOW_DOWNTIME = Exclusive "allow-replacement-downtime", Kind::Bool, "false",
+        "Lets a load balancer be deleted before its successor is made, where what is fixed (name, Elastic IPs, private addresses) leaves no other way to change it: nothing is served for some minutes.", own();
     EXTRA_SECURITY_GROUPS = Exclusive "aws-load-balancer-extra-security-groups", Kind::List, "",
         "Further security groups.", unsupported("it is for Classic Load Balancers, which Causeway does not make; write aws-load-balancer-security-groups");
     ACCESS_LOG_INTERVAL = Exclusive "aws-load-balancer-access-log-emit-interval", Kind::Number(5, 60), "",

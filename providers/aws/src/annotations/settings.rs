@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use causeway_api::names::ANNOTATION_PREFIX;
 use causeway_api::{ObjectRef, Problem, Severity};
 
 use super::value;
@@ -35,19 +36,24 @@ impl Settings {
     pub fn read(scope: Scope, object: &ObjectRef, annotations: &BTreeMap<String, String>) -> Self {
         let mut settings = Self::default();
         let (table, prefixes): (&[Annotation], &[&str]) = match scope {
-            Scope::Service => (service::TABLE, &[service::ALTERNATIVE_PREFIX, service::PREFIX]),
-            Scope::Ingress | Scope::Backend => (ingress::TABLE, &[ingress::PREFIX]),
+            Scope::Service => {
+                (service::TABLE, &[service::ALTERNATIVE_PREFIX, service::PREFIX, ANNOTATION_PREFIX])
+            }
+            Scope::Ingress | Scope::Backend => (ingress::TABLE, &[ingress::PREFIX, ANNOTATION_PREFIX]),
         };
         // The last prefix is the one that wins.
         for prefix in prefixes {
             for (key, text) in annotations {
                 let Some(suffix) = key.strip_prefix(prefix) else { continue };
-                let found = table.iter().find_map(|a| Some((a, a.parameter(suffix)?)));
+                let own = *prefix == ANNOTATION_PREFIX;
+                let mut known = table.iter().filter(|a| a.own == own);
+                let found = known.find_map(|a| Some((a, a.parameter(suffix)?)));
                 match found {
                     Some((annotation, parameter)) => {
                         settings.take(scope, object, annotation, parameter, key, suffix, text);
                     }
-                    None if scope != Scope::Backend && ours(scope, suffix) => {
+                    // Others of Causeway's are read elsewhere.
+                    None if !own && scope != Scope::Backend && ours(scope, suffix) => {
                         settings.problems.push(Problem::warning(
                             object.clone(),
                             field(key),
@@ -205,7 +211,8 @@ fn ours(scope: Scope, suffix: &str) -> bool {
 }
 
 fn unknown(table: &[Annotation], prefix: &str, suffix: &str) -> String {
-    let near = table.iter().map(|a| (distance(a.suffix, suffix), a)).min_by_key(|(d, _)| *d);
+    let near =
+        table.iter().filter(|a| !a.own).map(|a| (distance(a.suffix, suffix), a)).min_by_key(|(d, _)| *d);
     match near {
         Some((d, a)) if d <= 3 && matches!(a.per, Per::Object | Per::ObjectOrPort) => {
             format!("there is no such annotation: did you mean {prefix}{}?", a.suffix)

@@ -3,8 +3,10 @@
 //! Idempotent: what has taken effect already is done, without a call where that is known for sure. Before anything with a name is made that may be taken
 //! (a list showed it, or an earlier try got no answer), it is asked for by name: the tagging API lags behind.
 
+mod addons;
 mod adopts;
 mod awaits;
+mod logins;
 mod makes;
 mod shared;
 mod tag_batch;
@@ -24,8 +26,10 @@ use crate::limits::Priority;
 use crate::live::Live;
 use crate::observe::known::standing;
 use crate::plan::marks::{TAG_RETIRED, TAG_TARGETS, applied};
+use crate::plan::shares;
 use crate::plan::tokens::Tokens;
 use crate::plan::{Change, Op};
+use crate::secrets::Client;
 use crate::stack::{IpPermission, ResourceType, Tags, Target, Token};
 
 /// Plan anew, at once.
@@ -36,17 +40,20 @@ pub(crate) struct Doing<'a, A> {
     pub live: &'a Live<A>,
     pub change: &'a Change,
     pub fence: &'a Fence,
+    /// Whose id and secret go with the call.
+    client: Option<Client>,
 }
 
 /// Makes a change.
 pub(crate) async fn apply<A: Api>(live: &Live<A>, change: &Change, fence: &Fence) -> Result<Outcome> {
     fence.check()?;
-    let doing = Doing { live, change, fence };
-    let waits = matches!(change.op, Op::Read | Op::ReadTargets { .. } | Op::Await(_));
+    let mut doing = Doing { live, change, fence, client: None };
+    let waits = matches!(change.op, Op::Read | Op::ReadTargets { .. } | Op::ReadAddons { .. } | Op::Await(_));
     if !waits && live.known().entry(&change.owner).is_some_and(|e| e.doubtful) {
         // Something that was planned for may not be so.
         return Err(CloudError::Conflict(format!("the last change of {} got no clear answer", change.owner)));
     }
+    doing.client = doing.client().await?;
     doing.make().await
 }
 
@@ -90,7 +97,11 @@ impl<A: Api> Doing<'_, A> {
     async fn call(&self, call: Call) -> std::result::Result<Answer, CallError> {
         let owner = &self.change.owner;
         let was = self.live.known().begin(owner);
-        let answer = self.live.calls.write(call.clone(), self.fence).await;
+        let sent = match &self.client {
+            Some(client) => logins::with(call.clone(), client),
+            None => call.clone(),
+        };
+        let answer = self.live.calls.write(sent, self.fence).await;
         let mut known = self.live.known();
         match &answer {
             Ok(answer) => known.wrote(owner, &call, answer),
@@ -161,7 +172,19 @@ impl<A: Api> Doing<'_, A> {
                     .map_err(|e| self.failed(&e, "reading the stack"))?;
                 Ok(NOW)
             }
-            Op::ReadTargets { groups } => self.read_targets(groups).await,
+            Op::ReadTargets { groups, records } => {
+                if *records {
+                    self.read_records(groups).await?;
+                }
+                self.read_targets(groups).await
+            }
+            Op::RecordTargets { group, tags, gone } => self.record(self.arn(group)?, tags, gone).await,
+            Op::ReadAddons { load_balancer, web_acl, protection } => {
+                self.read_addons(load_balancer, *web_acl, *protection).await
+            }
+            Op::SetWebAcl { load_balancer, acl } => self.set_web_acl(&self.arn(load_balancer)?, acl).await,
+            Op::Protect { load_balancer } => self.protect(&self.arn(load_balancer)?).await,
+            Op::Unprotect { load_balancer } => self.unprotect(load_balancer).await,
             Op::EnsureBackendGroup(spec) => self.backend_group(spec).await,
             Op::EnsureNodeRules { group, rules } => self.node_rules(group, rules).await,
             Op::RevokeNodeRules { group, rules } => self.revoke_node_rules(group, rules).await,
@@ -318,6 +341,35 @@ impl<A: Api> Doing<'_, A> {
         Ok(NOW)
     }
 
+    /// What is written down of target groups that a user named.
+    async fn read_records(&self, groups: &[String]) -> Result<()> {
+        for arn in groups {
+            let tags = self.live.reader(Priority::Register).tags(std::slice::from_ref(arn)).await;
+            let mut tags = match tags {
+                Ok(tags) => tags,
+                Err(e) if e.state() == Some(State::NotFound) => {
+                    return Err(self.conflict("a target group is gone"));
+                }
+                Err(e) => return Err(self.failed(&e, "DescribeTags")),
+            };
+            let mut tags = tags.remove(arn).unwrap_or_default();
+            tags.retain(|key, _| key.starts_with(shares::PREFIX));
+            self.live.known().entry_mut(&self.change.owner).tree.records.insert(arn.clone(), tags);
+        }
+        Ok(())
+    }
+
+    async fn record(&self, arn: String, tags: &Tags, gone: &BTreeSet<String>) -> Result<Outcome> {
+        let arns = BTreeSet::from([arn]);
+        if !tags.is_empty() {
+            let set = self.simple(Call::AddTags { arns: arns.clone(), tags: tags.clone() }).await?;
+            if set != Outcome::Done || gone.is_empty() {
+                return Ok(set);
+            }
+        }
+        self.simple(Call::RemoveTags { arns, keys: gone.clone() }).await
+    }
+
     /// What a target group holds, but for what leaves.
     async fn standing_targets(&self, arn: &str) -> Result<BTreeSet<Target>> {
         match self.live.reader(Priority::Register).health(arn).await {
@@ -380,5 +432,6 @@ fn deletes(call: &Call) -> bool {
             | Call::DeleteListener { .. }
             | Call::DeleteRule { .. }
             | Call::DeleteSecurityGroup { .. }
+            | Call::DeleteProtection { .. }
     )
 }

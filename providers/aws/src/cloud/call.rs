@@ -3,12 +3,10 @@
 //! That calls are data is what limits, counts, faults and the fake of the tests hang on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 
 use serde::Serialize;
 
-use super::records::{Healths, Listener, LoadBalancer, Machine, Rule, SecurityGroup, Tagged, TargetGroup};
-use crate::inventory::Answers;
+use super::records::WebAcl;
 use crate::stack::{
     Attribute, HealthCheckConfig, IpAddressType, IpPermission, ListenerRuleSpec, ListenerSpec,
     LoadBalancerSpec, MinimumCapacity, OnOff, SecurityGroupSpec, SubnetMapping, Tags, Target,
@@ -249,6 +247,31 @@ pub enum Call {
     DeleteSecurityGroup {
         id: String,
     },
+    GetWebAclForResource {
+        resource: String,
+    },
+    ListWebAcls {
+        marker: Option<String>,
+    },
+    AssociateWebAcl {
+        web_acl: WebAcl,
+        resource: String,
+    },
+    DisassociateWebAcl {
+        resource: String,
+    },
+    DescribeProtection {
+        resource: String,
+    },
+    DescribeSubscription,
+    CreateProtection {
+        name: String,
+        resource: String,
+    },
+    DeleteProtection {
+        id: String,
+        resource: String,
+    },
 }
 
 impl Call {
@@ -318,6 +341,14 @@ impl Call {
             Self::CreateTags { .. } => "CreateTags",
             Self::DeleteTags { .. } => "DeleteTags",
             Self::DeleteSecurityGroup { .. } => "DeleteSecurityGroup",
+            Self::GetWebAclForResource { .. } => "GetWebACLForResource",
+            Self::ListWebAcls { .. } => "ListWebACLs",
+            Self::AssociateWebAcl { .. } => "AssociateWebACL",
+            Self::DisassociateWebAcl { .. } => "DisassociateWebACL",
+            Self::DescribeProtection { .. } => "DescribeProtection",
+            Self::DescribeSubscription => "DescribeSubscription",
+            Self::CreateProtection { .. } => "CreateProtection",
+            Self::DeleteProtection { .. } => "DeleteProtection",
         }
     }
 
@@ -341,6 +372,10 @@ impl Call {
                 | Self::Inventory { .. }
                 | Self::GetCallerIdentity
                 | Self::DryRun(_)
+                | Self::GetWebAclForResource { .. }
+                | Self::ListWebAcls { .. }
+                | Self::DescribeProtection { .. }
+                | Self::DescribeSubscription
         )
     }
 
@@ -363,109 +398,15 @@ impl Call {
             | Self::DeleteTags { .. }
             | Self::DeleteSecurityGroup { .. } => "ec2",
             Self::DryRun(call) => call.service(),
+            Self::GetWebAclForResource { .. }
+            | Self::ListWebAcls { .. }
+            | Self::AssociateWebAcl { .. }
+            | Self::DisassociateWebAcl { .. } => "wafv2",
+            Self::DescribeProtection { .. }
+            | Self::DescribeSubscription
+            | Self::CreateProtection { .. }
+            | Self::DeleteProtection { .. } => "shield",
             _ => "elasticloadbalancing",
         }
-    }
-}
-
-/// A page of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// Its items.
-    pub items: Vec<T>,
-    /// Where the next one begins.
-    pub next: Option<String>,
-}
-
-/// What AWS answers.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// It is done.
-    Done,
-    /// A load balancer was made, or was there as asked.
-    LoadBalancer(Box<LoadBalancer>),
-    /// Something else was made: its ARN or id.
-    Made(String),
-    /// Load balancers.
-    LoadBalancers(Page<LoadBalancer>),
-    /// Target groups.
-    TargetGroups(Page<TargetGroup>),
-    /// Listeners.
-    Listeners(Page<Listener>),
-    /// Certificates of a listener: ARN, and whether it is the default one.
-    Certificates(Page<(String, bool)>),
-    /// Rules, without the default one.
-    Rules(Page<Rule>),
-    /// Tags by ARN.
-    Tagged(Page<Tagged>),
-    /// Targets.
-    Healths(Healths),
-    /// Attributes.
-    Attributes(BTreeMap<String, String>),
-    /// Security groups.
-    SecurityGroups(Vec<SecurityGroup>),
-    /// Instances.
-    Machines(Page<Machine>),
-    /// Whose credentials these are.
-    Identity {
-        /// ARN of the user or role.
-        arn: String,
-        /// Account.
-        account: String,
-    },
-    /// A part of the inventory, and where its next page begins.
-    Inventory(Box<Answers>, Option<String>),
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// AWS refused; it did nothing.
-    #[error("{code}: {message}")]
-    Refused {
-        /// Code, as in the API reference.
-        code: String,
-        /// What it said.
-        message: String,
-    },
-    /// No answer, or one that says nothing: the call may have taken effect.
-    #[error("no answer: {0}")]
-    NoAnswer(String),
-}
-
-impl Failure {
-    /// AWS refused with this code.
-    pub fn refused(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Refused { code: code.into(), message: message.into() }
-    }
-
-    /// The code, if AWS gave one.
-    #[must_use]
-    pub fn code(&self) -> &str {
-        match self {
-            Self::Refused { code, .. } => code,
-            Self::NoAnswer(_) => "",
-        }
-    }
-}
-
-/// Whatever answers calls.
-pub trait Api: Send + Sync + 'static {
-    /// Makes one call, once.
-    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send;
-
-    /// Seconds since the epoch.
-    fn unix(&self) -> u64 {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-    }
-}
-
-impl<A: Api> Api for std::sync::Arc<A> {
-    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send {
-        (**self).call(call)
-    }
-
-    fn unix(&self) -> u64 {
-        (**self).unix()
     }
 }

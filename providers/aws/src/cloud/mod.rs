@@ -1,5 +1,6 @@
 //! The way to AWS: what a provider needs of it, the calls it makes, and the one for offline use.
 
+mod answer;
 mod call;
 pub mod records;
 #[cfg(feature = "sdk")]
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Refresh, Result};
 
-pub use call::{Answer, Api, Attributed, Call, Failure, MachinesBy, Page, Query, Which};
+pub use answer::{Answer, Api, Failure, Page};
+pub use call::{Attributed, Call, MachinesBy, Query, Which};
 
 use crate::inventory::{
     Answers, DescribeLoadBalancers, DescribeTags, DescribeTargetGroups, ExistingLoadBalancer,

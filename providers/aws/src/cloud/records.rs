@@ -154,6 +154,24 @@ pub enum Health {
 /// Targets and their health.
 pub type Healths = BTreeMap<Target, Health>;
 
+/// A web ACL of WAFv2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WebAcl {
+    /// ARN.
+    pub arn: String,
+    /// Name.
+    pub name: String,
+}
+
+/// A protection of Shield Advanced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Protection {
+    /// Id.
+    pub id: String,
+    /// Name: by it one knows whose it is.
+    pub name: String,
+}
+
 /// A resource by its ARN, with its tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tagged {

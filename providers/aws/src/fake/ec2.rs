@@ -27,7 +27,7 @@ impl World {
                 let fits = |g: &&SecurityGroup| g.vpc_id == *vpc && g.spec.group_name == *name;
                 Ok(Answer::SecurityGroups(self.security_groups.values().filter(fits).cloned().collect()))
             }
-            other => refuse("InvalidAction", other),
+            other => self.read_addons(other),
         }
     }
 
@@ -110,7 +110,7 @@ impl World {
                 self.security_groups.remove(id);
                 Ok(Answer::Done)
             }
-            other => refuse("InvalidAction", other),
+            other => self.write_addons(other),
         }
     }
 }

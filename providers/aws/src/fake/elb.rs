@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::addons::{fixed, has_secrets, told};
 use super::{Held, REGION, Reply, Settings, World, page, refuse};
 use crate::cloud::records::{Listener, LoadBalancer, Rule, State, Tagged, TargetGroup};
 use crate::cloud::{Answer, Attributed, Call, Failure, Which};
@@ -76,6 +77,7 @@ impl World {
                     listener.spec.tags.clear();
                     listener.spec.listener_attributes.clear();
                     listener.spec.certificates.truncate(1);
+                    told(&mut listener.spec.default_actions);
                     listener
                 });
                 Ok(Answer::Listeners(page(all.collect(), marker.as_ref(), 400)))
@@ -93,6 +95,7 @@ impl World {
                 let all = self.rules.values().filter(here).map(|r| {
                     let mut rule = r.clone();
                     rule.spec.tags.clear();
+                    told(&mut rule.spec.actions);
                     rule
                 });
                 Ok(Answer::Rules(page(all.collect(), marker.as_ref(), 400)))
@@ -146,6 +149,9 @@ impl World {
         if !actions.iter().any(Action::is_final) {
             return refuse("InvalidLoadBalancerAction", actions);
         }
+        if !has_secrets(actions) {
+            return refuse("ValidationError", actions);
+        }
         for action in actions {
             let Action::Forward(forward) = action else { continue };
             if forward.target_groups.len() > MOST_GROUPS {
@@ -194,6 +200,9 @@ impl World {
                     if !self.security_groups.contains_key(literal(group)) {
                         return refuse("InvalidSecurityGroup", group);
                     }
+                }
+                if let Some(taken) = self.taken(spec, now) {
+                    return refuse("ResourceInUse", taken);
                 }
                 let n = self.id();
                 let short = if spec.kind == LoadBalancerType::Network { "net" } else { "app" };
@@ -269,6 +278,8 @@ impl World {
                         .collect();
                     self.listeners.retain(|a, _| !gone.contains(a));
                     self.rules.retain(|_, r| !gone.contains(literal(&r.spec.listener_arn)));
+                    self.addons.associated.remove(arn);
+                    self.addresses.push((fixed(&lb.spec), now + settings.interfaces));
                     let groups = lb.spec.security_groups.iter().map(|t| literal(t).to_owned()).collect();
                     self.interfaces.push((groups, now + settings.interfaces));
                 }
@@ -340,6 +351,10 @@ impl World {
                 Self::check_certificates(spec.protocol, spec.certificates.len().min(1))?;
                 let call = call.clone();
                 self.edit_listener(arn, &call);
+                if let Some(listener) = self.listeners.get_mut(arn) {
+                    // With the secrets that were sent.
+                    listener.spec.default_actions.clone_from(&spec.default_actions);
+                }
                 Ok(Answer::Done)
             }
             Call::AddListenerCertificates { listener: arn, .. }
@@ -363,7 +378,7 @@ impl World {
     fn edit_listener(&mut self, arn: &str, call: &Call) {
         let Some(listener) = self.listeners.remove(arn) else { return };
         let mut tree = crate::observe::Observed { listeners: vec![listener], ..Default::default() };
-        crate::observe::known::edit(&mut tree, call, &Answer::Done);
+        crate::observe::edit::edit(&mut tree, call, &Answer::Done);
         self.listeners.extend(tree.listeners.into_iter().map(|l| (l.arn.clone(), l)));
     }
 

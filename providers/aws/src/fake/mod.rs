@@ -4,6 +4,7 @@
 //!
 //! It also watches: every call is counted, and a write that stops a listener or a load balancer from serving is noted as a gap.
 
+mod addons;
 mod ec2;
 mod elb;
 mod watch;
@@ -77,6 +78,8 @@ pub struct World {
     pub security_groups: BTreeMap<String, SecurityGroup>,
     /// Security groups that network interfaces of deleted load balancers still have, until then.
     interfaces: Vec<(BTreeSet<String>, Duration)>,
+    /// Fixed addresses that those interfaces still have, until then.
+    pub(super) addresses: Vec<(BTreeSet<String>, Duration)>,
     history: Vec<(Duration, Vec<Tagged>)>,
     next: u64,
     /// Calls, in order.
@@ -86,6 +89,8 @@ pub struct World {
     levels: BTreeMap<Bucket, (f64, Duration)>,
     /// Where service stopped.
     pub gaps: Vec<String>,
+    /// What goes with load balancers.
+    pub addons: addons::Addons,
     /// Instances that are none.
     pub bad_targets: BTreeSet<String>,
     /// Target groups, by part of the name, whose targets never become healthy.

@@ -102,6 +102,9 @@ pub struct Answers {
     /// Whether there is Shield Advanced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub get_subscription_state: Option<GetSubscriptionState>,
+    /// They are of AWS itself: what few need is not in here, and asked for when it is needed.
+    #[serde(skip)]
+    pub live: bool,
 }
 
 /// An answer that a decision needs is not there.

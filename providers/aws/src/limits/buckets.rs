@@ -1,7 +1,7 @@
 //! The documented buckets of AWS's APIs, and which calls take from which. Pure data.
 //!
-//! Sources: ELB user guide "API throttling" (per account and region); EC2 developer guide "Request throttling"; ACM user guide "Quotas". For GetResources no
-//! figure is documented; the one here is ours.
+//! Sources: ELB user guide "API throttling" (per account and region); EC2 developer guide "Request throttling"; ACM user guide "Quotas"; AWS WAF
+//! developer guide "AWS WAF quotas" (fixed rates of calls). For GetResources and Shield no figure is documented; those here are ours.
 
 use crate::cloud::{Call, Query};
 
@@ -26,11 +26,19 @@ pub enum Bucket {
     Acm,
     /// The tagging API.
     Tagging,
+    /// GetWebACLForResource of WAFv2.
+    WafGet,
+    /// ListWebACLs of WAFv2.
+    WafList,
+    /// AssociateWebACL and DisassociateWebACL of WAFv2.
+    WafAssociate,
+    /// Shield.
+    Shield,
 }
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::ElbAccount,
         Self::ElbIntensive,
         Self::ElbRegistration,
@@ -40,6 +48,10 @@ impl Bucket {
         Self::Ec2Write,
         Self::Acm,
         Self::Tagging,
+        Self::WafGet,
+        Self::WafList,
+        Self::WafAssociate,
+        Self::Shield,
     ];
 
     /// Calls that it holds when it is full, and calls a second that flow in.
@@ -53,14 +65,16 @@ impl Bucket {
             Self::Ec2Read => (100, 20.0),
             Self::Ec2Write => (50, 5.0),
             Self::Acm => (8, 8.0),
-            Self::Tagging => (5, 5.0),
+            Self::Tagging | Self::WafList | Self::Shield => (5, 5.0),
+            Self::WafGet => (1, 1.0),
+            Self::WafAssociate => (1, 0.5),
         }
     }
 
     /// Whether calls of different urgency take from it; else there is nobody to leave tokens to.
     #[must_use]
     pub const fn contested(self) -> bool {
-        !matches!(self, Self::ElbIntensive)
+        !matches!(self, Self::ElbIntensive | Self::WafAssociate | Self::WafGet)
     }
 
     /// Name, for metrics.
@@ -76,6 +90,10 @@ impl Bucket {
             Self::Ec2Write => "ec2-write",
             Self::Acm => "acm",
             Self::Tagging => "tagging",
+            Self::WafGet => "waf-get",
+            Self::WafList => "waf-list",
+            Self::WafAssociate => "waf-associate",
+            Self::Shield => "shield",
         }
     }
 }
@@ -84,7 +102,8 @@ impl Bucket {
 #[must_use]
 pub fn of(call: &Call) -> &'static [Bucket] {
     use Bucket::{
-        Acm, Ec2Read, Ec2Write, ElbAccount, ElbIntensive, ElbRead, ElbRegistration, ElbWrite, Tagging,
+        Acm, Ec2Read, Ec2Write, ElbAccount, ElbIntensive, ElbRead, ElbRegistration, ElbWrite, Shield,
+        Tagging, WafAssociate, WafGet, WafList,
     };
     match call {
         // AWS documents none for it.
@@ -105,6 +124,13 @@ pub fn of(call: &Call) -> &'static [Bucket] {
         | Call::DeleteSecurityGroup { .. } => &[Ec2Write],
         Call::CreateLoadBalancer { .. } | Call::SetSubnets { .. } => &[ElbAccount, ElbIntensive],
         Call::RegisterTargets { .. } | Call::DeregisterTargets { .. } => &[ElbAccount, ElbRegistration],
+        Call::GetWebAclForResource { .. } => &[WafGet],
+        Call::ListWebAcls { .. } => &[WafList],
+        Call::AssociateWebAcl { .. } | Call::DisassociateWebAcl { .. } => &[WafAssociate],
+        Call::DescribeProtection { .. }
+        | Call::DescribeSubscription
+        | Call::CreateProtection { .. }
+        | Call::DeleteProtection { .. } => &[Shield],
         call if call.writes() => &[ElbAccount, ElbWrite],
         _ => &[ElbAccount, ElbRead],
     }

@@ -18,8 +18,8 @@ use causeway_api::{
 
 use self::front::Groups;
 use self::listeners::{Builder, Failed, errors, slots};
-use self::member::Served;
-use crate::annotations::{reasons, service};
+use self::member::{Served, exclusive};
+use crate::annotations::{reasons, service, value};
 use crate::facts::Facts;
 use crate::naming;
 use crate::security::{self, Sources};
@@ -50,6 +50,8 @@ pub fn desired(
         return (stack, problems);
     };
 
+    let downtime = exclusive(&members, &service::ALLOW_DOWNTIME, &mut problems);
+    stack.allow_downtime = downtime.and_then(|(_, text)| value::bool(text)) == Some(true);
     let mut failed: Vec<Failed> = Vec::new();
     let slots = slots(&members, &ports(&members, wanted), facts, &mut problems, &mut failed);
     let mut builder = Builder {

@@ -1,7 +1,8 @@
 //! What is there of one stack, and what is known of all: the inventory of the start, brought up to date by the answers to our own writes.
 //!
-//! [`Observed`] and [`known`] are pure; [`read`] and [`several`] call AWS.
+//! [`Observed`], [`known`] and [`mod@edit`] are pure; [`read`] and [`several`] call AWS.
 
+pub mod edit;
 pub mod known;
 pub mod read;
 pub mod several;
@@ -14,11 +15,11 @@ use serde::Serialize;
 pub use known::Known;
 
 use crate::adopt::PeerStack;
-use crate::cloud::records::{Listener, LoadBalancer, Rule, SecurityGroup, TargetGroup};
+use crate::cloud::records::{Listener, LoadBalancer, Protection, Rule, SecurityGroup, TargetGroup, WebAcl};
 use crate::plan::bare;
 use crate::plan::marks::resource_id;
 use crate::security::signer;
-use crate::stack::{IpPermission, ResourceType, Target};
+use crate::stack::{IpPermission, ResourceType, Tags, Target};
 
 /// What all stacks share, as far as it is there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -72,6 +73,29 @@ impl SharedHave {
     }
 }
 
+/// What goes with a load balancer and is not ELB's, as far as it was asked about: what nobody uses is never asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Addons {
+    /// The web ACL; `Some(None)`: there is none.
+    pub web_acl: Option<Option<WebAcl>>,
+    /// The protection; `Some(None)`: there is none.
+    pub protection: Option<Option<Protection>>,
+    /// What AWS refuses, by what it is about, with what it said. It is tried again when some time has passed.
+    pub refused: BTreeMap<ResourceType, Refused>,
+}
+
+/// What AWS refuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// What it said, and what to do.
+    pub why: String,
+    /// When, in seconds since the epoch.
+    pub at: u64,
+}
+
+/// Seconds after which what AWS refused is tried again.
+pub const TRY_AGAIN: u64 = 300;
+
 /// What is there of one stack. `Default`: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Observed {
@@ -100,6 +124,12 @@ pub struct Observed {
     pub refused: BTreeMap<String, BTreeSet<Target>>,
     /// What the peer made, by its tags, for an object of this name, and nobody has taken over; only where things are taken over at all.
     pub peer: Option<Box<PeerStack>>,
+    /// Tags of target groups that a user named which say what of them is ours, by ARN; see [`crate::plan::shares`]. Absent: not known.
+    pub records: BTreeMap<String, Tags>,
+    /// What goes with load balancers, by their ARN.
+    pub addons: BTreeMap<String, Addons>,
+    /// Secrets that hold no client's id and secret, by [`crate::stack::SecretRef::mark`], and why.
+    pub unusable: BTreeMap<String, String>,
     /// Load balancers, by ARN, that others followed, and how long ago.
     pub retired: BTreeMap<String, Duration>,
 }

@@ -4,14 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER};
 
-use super::Observed;
-use super::known::{associate, standing};
+use super::edit::associate;
+use super::known::standing;
+use super::{Addons, Observed};
 use crate::calls::{CallError, Calls};
-use crate::cloud::records::{Healths, Listener, LoadBalancer, Rule, SecurityGroup, Tagged, TargetGroup};
+use crate::cloud::records::{
+    Healths, Listener, LoadBalancer, Rule, SecurityGroup, Tagged, TargetGroup, WebAcl,
+};
 use crate::cloud::{Answer, Api, Attributed, Call, Failure, Page, Which};
 use crate::errors::State;
 use crate::limits::Priority;
 use crate::plan::marks::resource_id;
+use crate::plan::secrets;
 use crate::stack::{
     Attribute, ElbProtocol, ListenerCertificate, LoadBalancerType, ResourceType, SecurityGroupSpec, Tags,
 };
@@ -154,6 +158,37 @@ impl<A: Api> Reader<'_, A> {
             Answer::Healths(healths) => Ok(healths),
             _ => odd(),
         }
+    }
+
+    /// Web ACL and protection of a load balancer, as far as they are asked for.
+    ///
+    /// # Errors
+    /// The first call's.
+    pub async fn addons(&self, load_balancer: &str, web_acl: bool, protection: bool) -> Result<Addons> {
+        let mut found = Addons::default();
+        if web_acl {
+            let call = Call::GetWebAclForResource { resource: load_balancer.to_owned() };
+            match self.calls.read(call, self.priority).await? {
+                Answer::WebAcl(acl) => found.web_acl = Some(acl),
+                _ => return odd(),
+            }
+        }
+        if protection {
+            let call = Call::DescribeProtection { resource: load_balancer.to_owned() };
+            match self.calls.read(call, self.priority).await? {
+                Answer::Protection(protection) => found.protection = Some(protection),
+                _ => return odd(),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Web ACLs of the region.
+    ///
+    /// # Errors
+    /// The calls'.
+    pub async fn web_acls(&self) -> Result<Vec<WebAcl>> {
+        pages!(self, WebAcls, |marker| Call::ListWebAcls { marker })
     }
 
     /// Security groups by id; those that are gone are left out.
@@ -325,9 +360,11 @@ impl<A: Api> Reader<'_, A> {
         let mut tags = self.tags(&arns).await?;
         for listener in listeners {
             listener.spec.tags = tags.remove(&listener.arn).unwrap_or_default();
+            secrets::told(&mut listener.spec.default_actions, &listener.spec.tags);
         }
         for rule in rules {
             rule.spec.tags = tags.remove(&rule.arn).unwrap_or_default();
+            secrets::told(&mut rule.spec.actions, &rule.spec.tags);
         }
         Ok(())
     }

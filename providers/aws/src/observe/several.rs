@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_api::names::TAG_CLUSTER;
 
 use super::Observed;
-use super::known::{associate, by_owner, standing};
+use super::edit::associate;
+use super::known::{by_owner, standing};
 use super::read::Reader;
 use crate::calls::CallError;
 use crate::cloud::records::{Health, Listener, Rule};
 use crate::cloud::{Api, Attributed};
+use crate::errors;
 use crate::plan::tokens::literal;
 
 impl<A: Api> Reader<'_, A> {
@@ -75,6 +77,19 @@ impl<A: Api> Reader<'_, A> {
                 tree.targets.insert(group.arn.clone(), standing(&healths));
             }
             associate(tree);
+            let before = known.get(owner).into_iter().flat_map(|known| &known.addons);
+            for (arn, asked) in before {
+                if tree.load_balancers.iter().any(|lb| lb.arn == *arn) {
+                    // What nobody asked about before nobody needs.
+                    let addons = self.addons(arn, asked.web_acl.is_some(), asked.protection.is_some());
+                    match addons.await {
+                        Ok(addons) => drop(tree.addons.insert(arn.clone(), addons)),
+                        // A right that was taken away must not end the audit of everything else.
+                        Err(CallError::Failed(failure)) if errors::denied(&failure) => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+            }
         }
         Ok(found)
     }

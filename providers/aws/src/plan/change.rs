@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use causeway_api::{ChangeInfo, ObjectRef, PlannedChange};
 use serde::Serialize;
 
+use super::addons::Acl;
 use crate::adopt::PeerStack;
 use crate::cloud::Attributed;
 use crate::stack::{
@@ -32,7 +33,7 @@ impl PlannedChange for Change {
     }
 }
 
-/// What to do: one call each, but for the two `Ensure…`, which look first. A token that is a reference is what an earlier change of the same plan made.
+/// What to do: one call each, but for the two `Ensure…` and `Unprotect`, which look first. A token that is a reference is what an earlier change of the same plan made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Op {
     /// Puts our mark on a stack that the peer made, the load balancer last.
@@ -48,6 +49,34 @@ pub enum Op {
     ReadTargets {
         /// ARNs.
         groups: Vec<String>,
+        /// And what is written down of which are ours.
+        records: bool,
+    },
+    /// Reads what goes with a load balancer.
+    ReadAddons {
+        /// ARN.
+        load_balancer: String,
+        /// Its web ACL.
+        web_acl: bool,
+        /// Its protection.
+        protection: bool,
+    },
+    /// Puts a web ACL in front of a load balancer, in place of what is there.
+    SetWebAcl {
+        /// The load balancer.
+        load_balancer: Token,
+        /// The web ACL.
+        acl: Acl,
+    },
+    /// Protects a load balancer by Shield Advanced.
+    Protect {
+        /// The load balancer.
+        load_balancer: Token,
+    },
+    /// Ends the protection of a load balancer, if it is ours.
+    Unprotect {
+        /// ARN.
+        load_balancer: String,
     },
     /// Makes the security group that all stacks share.
     EnsureBackendGroup(Box<SecurityGroupSpec>),
@@ -212,6 +241,15 @@ pub enum Op {
         group: String,
         /// The targets.
         targets: BTreeSet<Target>,
+    },
+    /// Writes down which targets of a target group are ours.
+    RecordTargets {
+        /// The target group.
+        group: Token,
+        /// Tags to set.
+        tags: Tags,
+        /// Keys of tags to take away, after that.
+        gone: BTreeSet<String>,
     },
     /// Notes what target groups hold: a digest, or that it is being changed.
     NoteTargets {

@@ -49,6 +49,11 @@ pub fn normal(action: &Action) -> Action {
                 status_code: redirect.status_code.clone(),
             })
         }
+        Action::AuthenticateOidc(_) => {
+            let mut action = action.clone();
+            super::secrets::as_read(std::slice::from_mut(&mut action));
+            action
+        }
         other => other.clone(),
     }
 }
@@ -108,6 +113,13 @@ fn weights(forward: &ForwardConfig) -> BTreeMap<Token, u16> {
     forward.target_groups.iter().map(|g| (g.target_group_arn.clone(), weight(g.weight))).collect()
 }
 
+/// What comes before the answer is as wanted at once, whatever becomes of the answer meanwhile.
+#[must_use]
+pub fn checked(want: &[Action], have: &[Action]) -> Vec<Action> {
+    let before = want.iter().filter(|action| !action.is_final());
+    before.chain(have.last().filter(|action| action.is_final())).cloned().collect()
+}
+
 /// The actions with other target groups.
 fn with(actions: &[Action], groups: BTreeMap<Token, u16>) -> Vec<Action> {
     let mut actions = actions.to_vec();
@@ -146,7 +158,8 @@ pub fn step(want: &[Action], have: &[Action], groups: &Groups<'_>) -> Step {
         for group in to.keys() {
             first.entry(group.clone()).or_insert(0);
         }
-        let set = (first != from).then(|| with(have, first));
+        let actions = with(&checked(want, have), first);
+        let set = (!same(&actions, have)).then_some(actions);
         return Step { set, healthy: unproven.into_iter().cloned().collect(), drained: BTreeSet::new() };
     }
     let leaving: BTreeSet<Token> =

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_api::{Mark, Verb, digest};
 
 use super::marks::{DIRTY, TAG_TARGETS, targets_digest};
-use super::{Draft, Op, defaults};
+use super::{Draft, Op, defaults, shares};
 use crate::cloud::Attributed;
 use crate::cloud::records::TargetGroup;
 use crate::naming;
-use crate::stack::{Matcher, PortOrName, ResourceType, Target, TargetGroupSpec, Token};
+use crate::stack::{Matcher, PortOrName, ResourceType, Tags, Target, TargetGroupSpec, Token};
 
 /// Most targets of one call.
 pub const MOST_PER_CALL: usize = 200;
@@ -52,6 +52,29 @@ struct Moves {
     digest: String,
     /// The digest that the tag has.
     noted: Option<String>,
+    /// What says which are ours, where others register targets too.
+    record: Option<Record>,
+}
+
+impl Moves {
+    fn moves(&self) -> bool {
+        !(self.add.is_empty() && self.take.is_empty())
+    }
+
+    fn records(&self) -> bool {
+        self.record.as_ref().is_some_and(|r| r.after != shares::recorded(&r.have, &r.key))
+    }
+}
+
+/// What says which targets are ours, see [`shares`].
+struct Record {
+    key: String,
+    /// Tags that are there.
+    have: Tags,
+    /// What is to be written down before any is added.
+    before: BTreeSet<String>,
+    /// What is to be written down after any was taken away.
+    after: BTreeSet<String>,
 }
 
 impl Draft<'_> {
@@ -95,6 +118,9 @@ impl Draft<'_> {
             }
             made.tags = tags;
             made.tags.insert(TAG_TARGETS.to_owned(), DIRTY.to_owned());
+            if self.shared_with_others(id) {
+                made.tags.extend(shares::tags(&self.record_key(id), &shares::marks(&wanted)));
+            }
             let attributes = std::mem::take(&mut made.target_group_attributes);
             let changed = defaults::changes(&attributes, &[], &|key| defaults::target_group(spec, key));
             let (port, vpc) = (made.port, self.vpc(id));
@@ -111,6 +137,8 @@ impl Draft<'_> {
                 take: BTreeSet::new(),
                 digest,
                 noted: Some(DIRTY.to_owned()),
+                // It was written down when the target group was made.
+                record: None,
             });
         }
         moves.extend(self.moves_of_former());
@@ -151,16 +179,52 @@ impl Draft<'_> {
             // Whoever needs to know asks by `ReadTargets`.
             return None;
         };
-        let add: BTreeSet<Target> = wanted.difference(held).cloned().collect();
-        let take: BTreeSet<Target> = if self.shared_with_others(id) {
-            BTreeSet::new()
-        } else {
-            held.difference(&wanted).cloned().collect()
-        };
-        if add.is_empty() && take.is_empty() && noted.as_ref() == Some(&digest) {
-            return None;
+        let (add, take, record) = self.compared(id, &wanted, held, &have.spec.tags, false);
+        let group = Token::literal(have.arn.as_str());
+        let moves = Moves { id: id.to_owned(), group, add, take, digest, noted, record };
+        let settled = moves.noted.as_ref() == Some(&moves.digest);
+        (moves.moves() || moves.records() || !settled).then_some(moves)
+    }
+
+    fn record_key(&self, id: &str) -> String {
+        shares::key(&self.want.cluster, &self.want.owner, id)
+    }
+
+    /// What to add and to take, and what to write down of it. Of a target group that others use too only what is written down as ours is ever taken; `leaving`:
+    /// all of that.
+    fn compared(
+        &self,
+        id: &str,
+        wanted: &BTreeSet<Target>,
+        held: &BTreeSet<Target>,
+        tags: &Tags,
+        leaving: bool,
+    ) -> (BTreeSet<Target>, BTreeSet<Target>, Option<Record>) {
+        let key = self.record_key(id);
+        let have: Tags =
+            tags.iter().filter(|(k, _)| k.starts_with(&key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let none = BTreeSet::new();
+        let wanted = if leaving { &none } else { wanted };
+        if !self.shared_with_others(id) {
+            let (add, take) =
+                (wanted.difference(held).cloned().collect(), held.difference(wanted).cloned().collect());
+            // It was shared once: what is written down says nothing any more.
+            let record = (!have.is_empty()).then(|| Record {
+                key,
+                have,
+                before: BTreeSet::new(),
+                after: BTreeSet::new(),
+            });
+            return (add, take, record);
         }
-        Some(Moves { id: id.to_owned(), group: Token::literal(have.arn.as_str()), add, take, digest, noted })
+        let recorded = shares::recorded(&have, &key);
+        let own: BTreeSet<Target> =
+            held.iter().filter(|target| recorded.contains(&shares::mark(target))).cloned().collect();
+        let after = shares::marks(wanted);
+        let before = recorded.union(&after).cloned().collect();
+        let (add, take) =
+            (wanted.difference(&own).cloned().collect(), own.difference(wanted).cloned().collect());
+        (add, take, Some(Record { key, have, before, after }))
     }
 
     /// Former load balancers serve until they are gone: their targets follow too.
@@ -181,7 +245,7 @@ impl Draft<'_> {
     fn note_dirty(&mut self, moves: &[Moves]) {
         let groups: Vec<Token> = moves
             .iter()
-            .filter(|m| !(m.add.is_empty() && m.take.is_empty()) && m.noted.as_deref() != Some(DIRTY))
+            .filter(|m| m.moves() && m.noted.as_deref() != Some(DIRTY))
             .map(|m| m.group.clone())
             .collect();
         self.note(groups, DIRTY.to_owned());
@@ -197,6 +261,9 @@ impl Draft<'_> {
 
     fn register(&mut self, moves: &[Moves]) {
         for m in moves {
+            if let Some(record) = m.record.as_ref().filter(|_| !m.add.is_empty()) {
+                self.write_down(m, &record.have, record, &record.before);
+            }
             let targets: Vec<&Target> = m.add.iter().collect();
             for chunk in targets.chunks(MOST_PER_CALL) {
                 let targets: BTreeSet<Target> = chunk.iter().map(|t| (*t).clone()).collect();
@@ -216,7 +283,11 @@ impl Draft<'_> {
             Token::Literal(arn) => Some(arn.to_string()),
             Token::Ref { .. } => None,
         });
-        let unknown: Vec<String> = arns.filter(|arn| !self.have.targets.contains_key(arn)).collect();
+        let shared = want.bindings.keys().any(|id| self.shared_with_others(id));
+        let known = |arn: &String| {
+            self.have.targets.contains_key(arn) && (!shared || self.have.records.contains_key(arn))
+        };
+        let unknown: Vec<String> = arns.filter(|arn| !known(arn)).collect();
         if unknown.is_empty() {
             self.shared();
             for id in want.bindings.keys() {
@@ -226,29 +297,34 @@ impl Draft<'_> {
             }
         } else {
             let summary = format!("read the targets of {} target groups", unknown.len());
-            let op = Op::ReadTargets { groups: unknown };
+            let op = Op::ReadTargets { groups: unknown, records: shared };
             self.push(op, Verb::Register, KIND, "", summary);
         }
         self.changes[from..].iter_mut().for_each(|change| change.info.mark = Mark::UserNamed);
     }
 
-    /// What is to be added to and taken from the target group of a binding. Of one that other clusters share nothing is taken, for it is not known whose it is,
-    /// but by a binding that leaves its own.
+    /// What is to be added to and taken from the target group of a binding.
     fn bound(&self, id: &str) -> Vec<Moves> {
         let Some(binding) = self.want.bindings.get(id) else { return Vec::new() };
         let group = &binding.template.spec.target_group_arn;
         let Token::Literal(arn) = group else { return Vec::new() };
         let wanted = self.wanted(id);
         let held = self.have.targets.get(&**arn).cloned().unwrap_or_default();
-        let (add, take) = match (self.want.leaving, self.shared_with_others(id)) {
-            (true, true) => (BTreeSet::new(), held.intersection(&wanted).cloned().collect()),
-            (true, false) => (BTreeSet::new(), held),
-            (false, true) => (wanted.difference(&held).cloned().collect(), BTreeSet::new()),
-            (false, false) => {
-                (wanted.difference(&held).cloned().collect(), held.difference(&wanted).cloned().collect())
-            }
-        };
-        vec![Moves { id: id.to_owned(), group: group.clone(), add, take, digest: String::new(), noted: None }]
+        let tags = self.have.records.get(&**arn).cloned().unwrap_or_default();
+        let (add, take, record) = self.compared(id, &wanted, &held, &tags, self.want.leaving);
+        let (id, group) = (id.to_owned(), group.clone());
+        vec![Moves { id, group, add, take, digest: String::new(), noted: None, record }]
+    }
+
+    /// Writes down which targets are ours, where that changes anything.
+    fn write_down(&mut self, m: &Moves, have: &Tags, record: &Record, marks: &BTreeSet<String>) {
+        let (tags, gone) = shares::changes(have, &record.key, marks);
+        if tags.is_empty() && gone.is_empty() {
+            return;
+        }
+        let summary = format!("write down which {} targets of {} are ours", marks.len(), m.id);
+        let op = Op::RecordTargets { group: m.group.clone(), tags, gone };
+        self.push(op, Verb::Register, KIND, &m.id, summary);
     }
 
     fn deregister(&mut self, moves: &[Moves]) {
@@ -261,6 +337,16 @@ impl Draft<'_> {
                 let summary = format!("take {} target{plural} from {}", targets.len(), m.id);
                 let op = Op::Deregister { group: arn.to_string(), targets };
                 self.push(op, Verb::Deregister, KIND, &m.id, summary);
+            }
+            if let Some(record) = &m.record {
+                // As it is by then.
+                let mut have = record.have.clone();
+                if !m.add.is_empty() {
+                    let (set, gone) = shares::changes(&have, &record.key, &record.before);
+                    have.extend(set);
+                    have.retain(|key, _| !gone.contains(key));
+                }
+                self.write_down(m, &have, record, &record.after);
             }
         }
     }
@@ -287,8 +373,7 @@ impl Draft<'_> {
     fn note_digests(&mut self, moves: &[Moves]) {
         let mut by_digest: BTreeMap<&str, Vec<Token>> = BTreeMap::new();
         for m in moves {
-            let moving = !(m.add.is_empty() && m.take.is_empty());
-            if moving || m.noted.as_ref() != Some(&m.digest) {
+            if m.moves() || m.noted.as_ref() != Some(&m.digest) {
                 by_digest.entry(&m.digest).or_default().push(m.group.clone());
             }
         }
@@ -309,9 +394,7 @@ impl Draft<'_> {
             }
             let digest = targets_digest(have.map_or(spec.port, |g| g.spec.port), &self.wanted(id));
             let noted = have.and_then(|g| g.spec.tags.get(TAG_TARGETS));
-            let moves = have
-                .and_then(|g| self.moves(id, g))
-                .is_some_and(|m| !(m.add.is_empty() && m.take.is_empty()));
+            let moves = have.and_then(|g| self.moves(id, g)).is_some_and(|m| m.moves());
             if moves || noted != Some(&digest) {
                 let token = Token::of(KIND, id.clone());
                 by_digest.entry(digest).or_default().push(self.resolve(&token));
@@ -349,7 +432,7 @@ impl Draft<'_> {
             .collect();
         if !unknown.is_empty() {
             let summary = format!("read the targets of {} target groups", unknown.len());
-            let op = Op::ReadTargets { groups: unknown };
+            let op = Op::ReadTargets { groups: unknown, records: false };
             self.push(op, Verb::Register, KIND, "", summary);
             return;
         }

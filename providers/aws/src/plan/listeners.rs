@@ -6,7 +6,7 @@ use causeway_api::{Limit, Verb};
 
 use super::forward::{self, Groups, Step};
 use super::tokens::literal;
-use super::{Draft, Op, defaults};
+use super::{Draft, Op, defaults, secrets};
 use crate::cloud::Attributed;
 use crate::cloud::records::Listener;
 use crate::plan::marks::resource_id;
@@ -65,7 +65,7 @@ impl Draft<'_> {
         self.note_used(actions);
     }
 
-    fn note_used(&mut self, actions: &[Action]) {
+    pub(super) fn note_used(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Forward(forward) = action {
                 self.used
@@ -98,9 +98,14 @@ impl Draft<'_> {
                 }
                 Some(have) => {
                     kept.insert(have.arn.clone());
-                    self.change_listener(id, &wanted, have);
+                    if self.locked(&wanted.default_actions) {
+                        self.note_used(&have.spec.default_actions);
+                    } else {
+                        self.change_listener(id, &wanted, have);
+                    }
                     self.rules(id, Some(have));
                 }
+                None if self.locked(&wanted.default_actions) => {}
                 None => {
                     let count = self.want.listeners.len() as u64;
                     let limits = nlb.then(|| Limit {
@@ -142,7 +147,7 @@ impl Draft<'_> {
     fn create_listener(&mut self, id: &str, wanted: ListenerSpec, limits: Vec<Limit>) {
         self.note_used(&wanted.default_actions);
         let mut made = wanted;
-        made.tags = self.tags(KIND, id, &made.tags);
+        made.tags = secrets::tagged(self.tags(KIND, id, &made.tags), &made.default_actions);
         let attributes = std::mem::take(&mut made.listener_attributes);
         let further: BTreeSet<String> =
             made.certificates.iter().skip(1).map(|c| c.certificate_arn.clone()).collect();
@@ -199,7 +204,10 @@ impl Draft<'_> {
         );
         let mut set = want.clone();
         set.protocol = protocol;
-        set.default_actions = step.set.clone().unwrap_or_else(|| have.spec.default_actions.clone());
+        set.default_actions = step
+            .set
+            .clone()
+            .unwrap_or_else(|| forward::checked(&want.default_actions, &have.spec.default_actions));
         let staged = protocol != want.protocol;
         if step.set.is_some() || (!staged && !same_listener(want, &have.spec)) {
             self.note_used(&set.default_actions);
@@ -222,7 +230,7 @@ impl Draft<'_> {
         let default = |key: &str| defaults::listener(want.protocol, key);
         let changes = defaults::changes(&want.listener_attributes, &have.spec.listener_attributes, &default);
         self.listener_attributes(id, Token::literal(have.arn.as_str()), changes);
-        let tags = self.tags(KIND, id, &want.tags);
+        let tags = secrets::tagged(self.tags(KIND, id, &want.tags), &want.default_actions);
         self.retag(KIND, id, &have.arn, tags, &have.spec.tags);
     }
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use causeway_api::Verb;
 
-use super::choose::{Misfit, misfit};
 use super::tokens::literal;
 use super::{Draft, Op, defaults, dirty};
 use crate::cloud::Attributed;
-use crate::cloud::records::{LoadBalancer, State};
+use crate::cloud::records::LoadBalancer;
 use crate::naming;
 use crate::stack::{
     Attribute, LoadBalancerSpec, LoadBalancerType, MinimumCapacity, OnOff, ResourceType, Token,
@@ -20,61 +19,12 @@ const KIND: ResourceType = ResourceType::LoadBalancer;
 /// lets them (60 s), and connections need time to end.
 pub const KEPT: u64 = 120;
 
-/// Whether a name is one that we make: then another can be made.
-fn generated(name: &str) -> bool {
-    let hash = name.rsplit('-').next().unwrap_or_default();
-    name.starts_with("k8s-") && hash.len() == 10 && hash.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
 impl Draft<'_> {
-    /// A replacement that cannot be made without a gap is not made.
-    pub(super) fn refused(&mut self) -> bool {
-        let mut refused = false;
-        for (id, spec) in &self.want.load_balancers {
-            if self.chosen.load_balancers.contains_key(id.as_str()) {
-                continue;
-            }
-            let former: Vec<&LoadBalancer> =
-                self.have.load_balancers_of(id).filter(|lb| lb.state != State::Failed).collect();
-            for lb in former {
-                let Some(why) = misfit(spec, &lb.spec) else { continue };
-                let fixed = |m: &&crate::stack::SubnetMapping| {
-                    m.allocation_id.is_some() || m.private_ipv4_address.is_some() || m.ipv6_address.is_some()
-                };
-                let clash = if lb.spec.name == spec.name && !generated(&spec.name) {
-                    Some(format!("the name {} is fixed and still taken", spec.name))
-                } else {
-                    let held = &lb.spec.subnet_mappings;
-                    let same = |m: &&crate::stack::SubnetMapping| {
-                        held.iter().any(|h| {
-                            (m.allocation_id.is_some() && h.allocation_id == m.allocation_id)
-                                || (m.private_ipv4_address.is_some()
-                                    && h.private_ipv4_address == m.private_ipv4_address)
-                        })
-                    };
-                    let taken = spec.subnet_mappings.iter().filter(fixed).any(|m| same(&m));
-                    taken.then(|| "its fixed addresses are still in use".to_owned())
-                };
-                if let Some(clash) = clash {
-                    refused = true;
-                    let what = if why == Misfit::Address { "fixed addresses" } else { why.what() };
-                    let text = format!(
-                        "{what} of load balancer {} can only be changed by making another one, and {clash}: so there would be none for minutes. \
-                         Give the new one another name or other addresses, or delete the object and make it anew",
-                        lb.spec.name
-                    );
-                    self.tell("", "ReplacementRefused", text);
-                }
-            }
-        }
-        refused
-    }
-
     /// Makes and changes load balancers.
     pub(super) fn load_balancers(&mut self) {
         for (id, spec) in &self.want.load_balancers {
             let wanted = self.resolve(spec);
-            let tags = self.tags(KIND, id, &spec.tags);
+            let tags = self.protected(id, self.tags(KIND, id, &spec.tags));
             if let Some(have) = self.chosen.load_balancers.get(id.as_str()).copied() {
                 self.change_load_balancer(id, &wanted, have);
                 let mut tags = tags;
@@ -247,21 +197,4 @@ fn another_name(spec: &LoadBalancerSpec) -> String {
     let kept: String = spec.name.chars().take(naming::LIMIT - 11).collect();
     let digest = causeway_api::digest(&(&spec.name, groups, &spec.subnet_mappings));
     format!("{}-{}", kept.trim_end_matches('-'), &digest[..10])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_we_make() {
-        for (name, ours) in [
-            ("k8s-default-web-0123456789", true),
-            ("k8s-default-web-shop", false),
-            ("web", false),
-            ("web-0123456789", false),
-        ] {
-            assert_eq!(generated(name), ours, "{name}");
-        }
-    }
 }

@@ -60,7 +60,9 @@ pub fn applied(tags: &Tags) -> AppliedHash {
 /// Whether a tag is a note of ours that changes while the spec does not, or AWS's own.
 #[must_use]
 pub fn is_note(key: &str) -> bool {
-    matches!(key, TAG_APPLIED | TAG_TARGETS | TAG_RETIRED) || key.starts_with("aws:")
+    matches!(key, TAG_APPLIED | TAG_TARGETS | TAG_RETIRED | super::secrets::TAG_SECRET)
+        || key.starts_with(super::shares::PREFIX)
+        || key.starts_with("aws:")
 }
 
 /// The digest of targets of a target group with this default port.

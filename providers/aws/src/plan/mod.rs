@@ -6,6 +6,7 @@
 //!
 //! If the hash in the cloud is that of the stack, nothing but targets is compared. If it is not, and not everything is known, everything is read first.
 
+pub mod addons;
 pub mod change;
 pub mod choose;
 pub mod defaults;
@@ -15,8 +16,11 @@ mod listeners;
 mod load_balancers;
 pub mod marks;
 mod remove;
+mod replacements;
 mod rules;
+pub mod secrets;
 mod security;
+pub mod shares;
 pub mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +58,8 @@ pub fn plan(want: &AwsStack, have: &Observed) -> Plan<Change> {
         }
         return draft.finish();
     }
-    draft.exists = !draft.chosen.load_balancers.is_empty();
+    // The mark is on the first one.
+    draft.exists = draft.chosen.load_balancers.contains_key(draft.first());
     if want.load_balancers.is_empty() {
         draft.bind();
         return draft.finish();
@@ -235,27 +240,17 @@ impl<'a> Draft<'a> {
 
     /// Everything was read: the whole is compared.
     fn build(&mut self) {
-        if self.refused() {
+        if self.makes_room() || self.read_addons() {
             return;
         }
         self.shared();
         self.security_groups();
         self.target_groups();
         self.load_balancers();
+        self.addons();
         self.listeners();
         self.stale();
         self.leave_targets();
-        for (kind, spec) in
-            [("web ACL", self.want.web_acls.len()), ("Shield protection", self.want.shields.len())]
-        {
-            if spec > 0 {
-                let text = format!(
-                    "the {kind} of the load balancer is not set: this version cannot do that; set it by hand"
-                );
-                self.tell("", events::UNSUPPORTED, text);
-                self.incomplete = false;
-            }
-        }
         for (group, targets) in &self.have.refused {
             for target in targets {
                 let node = tokens::literal(&target.id);
@@ -295,7 +290,7 @@ impl<'a> Draft<'a> {
         let current = self.chosen.load_balancers.get(first).copied();
         let applied = current.map(|lb| marks::applied(&lb.spec.tags));
         let hash = self.want.applied();
-        let reads = self.changes.iter().any(|c| matches!(c.op, Op::Read));
+        let reads = self.changes.iter().any(|c| matches!(c.op, Op::Read | Op::ReadAddons { .. }));
         if self.incomplete && !self.changes.iter().any(|c| !moves(c)) && !waits {
             // Nothing can be done, and the whole is not as wanted: the mark stays as it is.
             return self.note_targets();

@@ -20,6 +20,7 @@ impl Draft<'_> {
 
     /// A load balancer and the target groups that only it sends to.
     pub(super) fn delete_load_balancer(&mut self, lb: &LoadBalancer, id: &str) {
+        self.unprotect(lb);
         let op = Op::Delete { kind: ResourceType::LoadBalancer, at: lb.arn.clone() };
         let summary = format!("delete load balancer {}", lb.spec.name);
         let children = self.have.listeners.iter().filter(|l| literal_of(&l.spec.load_balancer_arn) == lb.arn);
@@ -48,6 +49,7 @@ impl Draft<'_> {
             (id == crate::stack::LOAD_BALANCER, lb.arn.clone())
         });
         for lb in load_balancers {
+            self.unprotect(lb);
             let op = Op::Delete { kind: ResourceType::LoadBalancer, at: lb.arn.clone() };
             let summary = format!("delete load balancer {}", lb.spec.name);
             self.push(op, Verb::Delete, ResourceType::LoadBalancer, &lb.spec.name, summary);

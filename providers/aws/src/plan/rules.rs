@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use causeway_api::Verb;
 
 use super::tokens::literal;
-use super::{Draft, Op, short};
+use super::{Draft, Op, forward, secrets, short};
 use crate::cloud::records::{Listener, Rule};
 use crate::plan::marks::resource_id;
 use crate::stack::{ListenerRuleSpec, ResourceType, Token};
@@ -42,7 +42,15 @@ impl Draft<'_> {
             let same =
                 |r: &&Rule| r.spec.conditions == spec.conditions && r.spec.transforms == spec.transforms;
             let at = free.iter().position(same);
-            pairs.push((id, spec, at.map(|at| free.remove(at))));
+            let rule = at.map(|at| free.remove(at));
+            if self.locked(&spec.actions) {
+                // One that is there stays, in its place; one that is not there is not made.
+                let Some(rule) = rule else { continue };
+                self.note_used(&rule.spec.actions);
+                pairs.push((id, ListenerRuleSpec { actions: rule.spec.actions.clone(), ..spec }, Some(rule)));
+                continue;
+            }
+            pairs.push((id, spec, rule));
         }
         let stale = free;
         let taken: BTreeSet<u32> = foreign.iter().map(|r| r.spec.priority).collect();
@@ -70,7 +78,7 @@ impl Draft<'_> {
                         moves.push((Token::of(KIND, (*id).clone()), *place));
                     }
                     held.insert(made.priority);
-                    made.tags = self.tags(KIND, id, &made.tags);
+                    made.tags = secrets::tagged(self.tags(KIND, id, &made.tags), &made.actions);
                     self.follow(&super::forward::Step::default(), &spec.actions);
                     let op = Op::CreateRule { id: (*id).clone(), spec: Box::new(made) };
                     self.push(op, Verb::Create, KIND, id, format!("make rule {id}"));
@@ -107,13 +115,13 @@ impl Draft<'_> {
         let Some(protocol) = protocol else { return };
         let step = self.step(&want.actions, &have.spec.actions, protocol);
         let mut set = want.clone();
-        set.actions = step.set.clone().unwrap_or_else(|| have.spec.actions.clone());
+        set.actions = step.set.clone().unwrap_or_else(|| forward::checked(&want.actions, &have.spec.actions));
         if step.set.is_some() {
             let op = Op::ModifyRule { rule: have.arn.clone(), spec: Box::new(set.clone()) };
             self.push(op, Verb::Update, KIND, id, format!("change rule {id}"));
         }
         self.follow(&step, &set.actions);
-        let mut tags = self.tags(KIND, id, &want.tags);
+        let mut tags = secrets::tagged(self.tags(KIND, id, &want.tags), &want.actions);
         // Which number it had when it was made does not matter: moving is one call, tagging would be one for each.
         tags.remove(causeway_api::names::TAG_RESOURCE);
         self.retag(KIND, id, &have.arn, tags, &have.spec.tags);

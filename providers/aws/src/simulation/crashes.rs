@@ -33,7 +33,18 @@ fn ways() -> Vec<(&'static str, Option<Front>, Option<Front>)> {
         ("nodes", Some(web.clone()), Some(Front { nodes: [2, 3].into(), ..web.clone() })),
         ("create an ALB", None, Some(shop.clone())),
         ("rules", Some(shop.clone()), Some(rules)),
-        ("delete", Some(web), None),
+        ("delete", Some(web.clone()), None),
+        (
+            "what goes with it",
+            Some(Front { acl: Some("arn:a"), shield: Some(false), ..shop.clone() }),
+            Some(Front { acl: Some("name:b"), shield: Some(true), login: Some("1"), ..shop.clone() }),
+        ),
+        (
+            "replace what is fixed",
+            Some(Front { name: Some("shop"), ..web.clone() }),
+            Some(Front { name: Some("shop"), scheme: Scheme::InternetFacing, downtime: true, ..web.clone() }),
+        ),
+        ("delete what is protected", Some(Front { shield: Some(true), ..shop.clone() }), None),
         ("delete an ALB", Some(shop), None),
     ]
 }
@@ -46,7 +57,7 @@ async fn go(
     dies: bool,
 ) -> usize {
     let (name, from, to) = way;
-    let mut sim = Sim::new(FakeSettings::default()).await;
+    let mut sim = super::addons::world().await;
     if let Some(from) = from {
         sim.converge(&from.stack()).await.expect("converges");
         // Long enough for targets to be healthy and for the tagging API to know.
@@ -69,6 +80,9 @@ async fn go(
     sim.fake.world().faults.clear();
     sim.dies = false;
     if to.is_some() {
+        if to.as_ref().is_some_and(|to| to.downtime) {
+            sim.fake.world().gaps.clear();
+        }
         // Former load balancers go, and the audit finds what a lagging list hid.
         sim.pass(300, &[&want]).await;
         sim.converge(&want).await.unwrap_or_else(|e| panic!("{name} with {faults:?}: {e}"));
@@ -82,6 +96,7 @@ async fn go(
     }
     let wants: Vec<&AwsStack> = to.iter().map(|_| &want).collect();
     sim.check(&wants);
+    super::addons::check(&sim, to.as_ref());
     // A new process has nothing to do.
     tokio::time::sleep(Duration::from_secs(60)).await;
     sim.restart().await;
@@ -175,8 +190,11 @@ fn front() -> impl Strategy<Value = Front> {
         1..=4,
     );
     let nodes = prop::collection::btree_set(0u32..8, 1..6);
-    (ports, nodes, any::<bool>(), any::<bool>(), prop::option::of(60u32..62), 10u32..12).prop_map(
-        |(ports, nodes, internal, cross_zone, idle, health_interval)| Front {
+    let fixed = any::<bool>();
+    (ports, nodes, any::<bool>(), any::<bool>(), prop::option::of(60u32..62), 10u32..12, fixed).prop_map(
+        |(ports, nodes, internal, cross_zone, idle, health_interval, fixed)| Front {
+            name: fixed.then_some("fixed"),
+            downtime: true,
             ports,
             nodes,
             scheme: if internal { Scheme::Internal } else { Scheme::InternetFacing },
@@ -198,9 +216,16 @@ fn ingress() -> impl Strategy<Value = Front> {
     ]);
     let rules =
         hosts.prop_shuffle().prop_flat_map(|all| (0..=all.len()).prop_map(move |n| all[..n].to_vec()));
-    (rules, prop::collection::btree_set(0u32..5, 1..4)).prop_map(|(rules, nodes)| Front {
+    let acl = prop::option::of(prop::sample::select(vec!["", "arn:a", "arn:b", "name:b"]));
+    let login = prop::option::of(prop::sample::select(vec!["1", "2"]));
+    let goes_with = (acl, prop::option::of(any::<bool>()), login);
+    let nodes = prop::collection::btree_set(0u32..5, 1..4);
+    (rules, nodes, goes_with).prop_map(|(rules, nodes, (acl, shield, login))| Front {
         rules,
         nodes,
+        acl,
+        shield,
+        login,
         ..Front::alb("shop")
     })
 }
@@ -220,16 +245,14 @@ fn run(future: impl Future<Output = ()>) {
 }
 
 async fn through(fronts: Vec<Front>, faults: BTreeMap<usize, Fault>, dies: bool) {
-    let mut sim = Sim::new(FakeSettings::default()).await;
+    let mut sim = super::addons::world().await;
     sim.fake.world().faults = faults;
     sim.dies = dies;
-    let mut last = None;
-    for front in fronts {
-        let want = front.stack();
-        sim.converge(&want).await.expect("converges");
-        last = Some(want);
+    for front in &fronts {
+        sim.converge(&front.stack()).await.expect("converges");
     }
-    let want = last.expect("one at least");
+    let front = fronts.last().expect("one at least");
+    let want = front.stack();
     sim.fake.world().faults.clear();
     sim.dies = false;
     // A process that died right after it marked a stack dirty leaves lists behind that still call it clean, if what is wanted is what was applied before: a
@@ -238,7 +261,12 @@ async fn through(fronts: Vec<Front>, faults: BTreeMap<usize, Fault>, dies: bool)
     sim.converge(&want).await.expect("converges");
     // The user moved a port from one protocol to another, or took it away: that is no gap of ours.
     sim.fake.world().gaps.retain(|gap| gap.contains(":loadbalancer/"));
+    if fronts.iter().any(|front| front.name.is_some()) {
+        // One that is fixed may be replaced with a gap.
+        sim.fake.world().gaps.clear();
+    }
     sim.check(&[&want]);
+    super::addons::check(&sim, Some(front));
 }
 
 proptest! {

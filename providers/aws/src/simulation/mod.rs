@@ -1,5 +1,6 @@
 //! The whole way from desired stacks to a converged AWS, in memory and in virtual time: crashes and faults at every call.
 
+mod addons;
 mod adoption;
 mod crashes;
 mod numbers;
@@ -27,6 +28,7 @@ use crate::plan::forward::same;
 use crate::plan::marks::{TAG_TARGETS, resource_id, targets_digest};
 use crate::plan::tokens::{Tokens, literal};
 use crate::plan::{Change, bare, plan};
+use crate::secrets::Secrets;
 use crate::security::{signed, signer};
 use crate::stack::{AwsStack, IpPermission, ResourceType, SecurityGroupSpec, Tags, Target, Token};
 
@@ -47,12 +49,15 @@ struct Sim {
     /// A fault means that the process dies.
     dies: bool,
     deaths: usize,
+    /// The cluster's Secrets.
+    secrets: Arc<addons::Held>,
 }
 
-fn live(fake: &Arc<Fake>, adopt: Option<&'static Peer>) -> Live<Arc<Fake>> {
+fn live(fake: &Arc<Fake>, adopt: Option<&'static Peer>, secrets: &Arc<addons::Held>) -> Live<Arc<Fake>> {
     let (id, name, vpc_id) = (CLUSTER.to_owned(), "bed".to_owned(), "vpc-1".to_owned());
     let cluster = Cluster { id, name, vpc_id, ..Cluster::default() };
-    Live::new(Arc::clone(fake), Settings { cluster, adopt, ..Settings::default() })
+    let settings = Settings { cluster, adopt, ..Settings::default() };
+    Live::new(Arc::clone(fake), settings).with_secrets(Arc::clone(secrets) as Arc<dyn Secrets>)
 }
 
 /// The key of a stack; of one without members nothing but the owner is known.
@@ -111,8 +116,10 @@ impl Sim {
             };
             world.target_groups.insert(arn, group);
         }
+        let secrets = Arc::<addons::Held>::default();
         let mut sim = Self {
-            live: live(&fake, None),
+            live: live(&fake, None, &secrets),
+            secrets,
             fake,
             shown: BTreeMap::new(),
             adopt: None,
@@ -125,7 +132,7 @@ impl Sim {
 
     /// A new process.
     async fn restart(&mut self) {
-        self.live = live(&self.fake, self.adopt);
+        self.live = live(&self.fake, self.adopt, &self.secrets);
         let groups = BTreeSet::from(["sg-node".to_owned()]);
         loop {
             if self.start(&groups).await.is_ok() {
@@ -146,7 +153,7 @@ impl Sim {
         let struck = std::mem::take(&mut self.fake.world().struck);
         if struck && self.dies {
             self.deaths += 1;
-            self.live = live(&self.fake, self.adopt);
+            self.live = live(&self.fake, self.adopt, &self.secrets);
             return true;
         }
         false
@@ -307,7 +314,9 @@ fn check_one(world: &crate::fake::World, want: &AwsStack) {
         assert_eq!(lb.spec.security_groups.len(), spec.security_groups.len());
         assert_eq!(lb.spec.tags.get(TAG_APPLIED), Some(&want.applied().to_string()));
         for attribute in &spec.load_balancer_attributes {
-            assert!(lb.spec.load_balancer_attributes.contains(attribute));
+            // What is AWS's default anyway is not set.
+            let default = attribute.value == "false";
+            assert!(default || lb.spec.load_balancer_attributes.contains(attribute));
         }
     }
     let groups: Vec<&TargetGroup> = world.target_groups.values().filter(|g| ours(&g.spec.tags)).collect();

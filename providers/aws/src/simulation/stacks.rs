@@ -29,6 +29,18 @@ pub struct Front {
     /// Hosts of an ALB's rules, in order, and the NodePort of their Service.
     pub rules: Vec<(&'static str, u16)>,
     pub name: Option<&'static str>,
+    /// Allocations of Elastic IPs, one for each subnet.
+    pub eips: Vec<&'static str>,
+    /// A gap is allowed.
+    pub downtime: bool,
+    /// Deletion protection.
+    pub protected: Option<bool>,
+    /// Web ACL of an ALB by ARN, or by name after `name:`; empty: none.
+    pub acl: Option<&'static str>,
+    /// Shield Advanced.
+    pub shield: Option<bool>,
+    /// Version of the Secret by which the first rule logs people in.
+    pub login: Option<&'static str>,
 }
 
 impl Front {
@@ -45,6 +57,12 @@ impl Front {
             security_groups: true,
             rules: Vec::new(),
             name: None,
+            eips: Vec::new(),
+            downtime: false,
+            protected: None,
+            acl: None,
+            shield: None,
+            login: None,
         }
     }
 
@@ -201,6 +219,10 @@ impl Front {
         }
         let cross =
             Attribute { key: "load_balancing.cross_zone.enabled".to_owned(), value: "true".to_owned() };
+        let protected = self
+            .protected
+            .map(|on| Attribute { key: "deletion_protection.enabled".to_owned(), value: on.to_string() });
+        stack.allow_downtime = self.downtime;
         let name = naming::load_balancer(CLUSTER, "ns", self.uid, self.uid, self.scheme);
         stack.load_balancers.insert(
             LOAD_BALANCER.to_owned(),
@@ -211,12 +233,23 @@ impl Front {
                 ip_address_type: IpAddressType::Ipv4,
                 enable_prefix_for_ipv6_source_nat: None,
                 subnet_mappings: ["subnet-a", "subnet-b"]
-                    .map(|id| SubnetMapping { subnet_id: id.to_owned(), ..SubnetMapping::default() })
-                    .into(),
+                    .iter()
+                    .enumerate()
+                    .map(|(at, id)| SubnetMapping {
+                        subnet_id: (*id).to_owned(),
+                        allocation_id: self.eips.get(at).map(|eip| (*eip).to_owned()),
+                        ..SubnetMapping::default()
+                    })
+                    .collect(),
                 security_groups,
                 security_groups_inbound_rules_on_private_link: None,
                 customer_owned_ipv4_pool: None,
-                load_balancer_attributes: self.cross_zone.then_some(cross).into_iter().collect(),
+                load_balancer_attributes: self
+                    .cross_zone
+                    .then_some(cross)
+                    .into_iter()
+                    .chain(protected)
+                    .collect(),
                 minimum_load_balancer_capacity: None,
                 tags: Tags::new(),
                 ipv4_ipam_pool: None,
@@ -249,6 +282,18 @@ impl Front {
                 },
             );
         }
+        let resource_arn = Token::of(ResourceType::LoadBalancer, LOAD_BALANCER);
+        let asked = |field: &str| Asked { by: self.object(), field: field.to_owned() };
+        stack.web_acls.extend(self.acl.map(|acl| {
+            let (arn, name) = acl.strip_prefix("name:").map_or((acl, ""), |name| ("", name));
+            let (web_acl_arn, web_acl_name) = (arn.to_owned(), name.to_owned());
+            let (resource_arn, asked) = (resource_arn.clone(), asked("wafv2"));
+            (LOAD_BALANCER.to_owned(), WebAclSpec { web_acl_arn, web_acl_name, resource_arn, asked })
+        }));
+        stack.shields.extend(self.shield.map(|enabled| {
+            let (resource_arn, asked) = (resource_arn.clone(), asked("shield"));
+            (LOAD_BALANCER.to_owned(), ShieldSpec { enabled, resource_arn, asked })
+        }));
         let listener = self.ports.first().map_or(80, |(port, ..)| *port);
         for (at, (host, node_port)) in self.rules.iter().enumerate() {
             let (id, group) = self.group(ElbProtocol::Http, *node_port, *node_port);
@@ -260,7 +305,13 @@ impl Front {
                 ListenerRuleSpec {
                     listener_arn: Token::of(ResourceType::Listener, listener.to_string()),
                     priority,
-                    actions: vec![Action::forward(Token::of(ResourceType::TargetGroup, id))],
+                    actions: self
+                        .login
+                        .filter(|_| at == 0)
+                        .map(login)
+                        .into_iter()
+                        .chain([Action::forward(Token::of(ResourceType::TargetGroup, id))])
+                        .collect(),
                     conditions: vec![RuleCondition::HostHeader(Values::patterns(vec![(*host).to_owned()]))],
                     transforms: Vec::new(),
                     tags: Tags::new(),
@@ -269,6 +320,26 @@ impl Front {
         }
         stack
     }
+}
+
+/// Logs people in with this version of the Secret.
+fn login(version: &str) -> Action {
+    let part = |key| SecretRef {
+        namespace: "ns".to_owned(),
+        name: "client".to_owned(),
+        key,
+        version: version.to_owned(),
+        content: Content::default(),
+    };
+    Action::AuthenticateOidc(Box::new(OidcConfig {
+        session: SessionConfig::default(),
+        issuer: "https://issuer".to_owned(),
+        authorization_endpoint: "https://issuer/a".to_owned(),
+        token_endpoint: "https://issuer/t".to_owned(),
+        user_info_endpoint: "https://issuer/u".to_owned(),
+        client_id: part("clientID"),
+        client_secret: part("clientSecret"),
+    }))
 }
 
 /// The targets of each target group by id, for comparison.

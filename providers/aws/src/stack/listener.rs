@@ -1,8 +1,12 @@
 //! Listeners and their actions. Pure data; the fields are those that the peer controller prints.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
+use causeway_api::digest;
 use serde::{Serialize, Serializer};
 
 use super::Token;
@@ -140,6 +144,81 @@ pub struct SecretRef {
     pub key: &'static str,
     /// resourceVersion or digest, so that a change of the content is a change of the stack.
     pub version: String,
+    /// What it holds, while a call that needs it is made.
+    pub content: Content,
+}
+
+impl SecretRef {
+    /// One that AWS holds: which it is is told by a tag, and put in as its version.
+    #[must_use]
+    pub fn read(key: &'static str) -> Self {
+        let (namespace, name, version) = (String::new(), String::new(), String::new());
+        Self { namespace, name, key, version, content: Content::default() }
+    }
+
+    /// What tells Secret and version apart from others, in a few letters; says nothing of the content.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        if self.namespace.is_empty() {
+            return self.version.clone();
+        }
+        let mut mark = digest(&(&self.namespace, &self.name, &self.version));
+        mark.truncate(16);
+        mark
+    }
+
+    /// The same as AWS holds it.
+    #[must_use]
+    pub fn as_read(&self) -> Self {
+        Self { version: self.mark(), ..Self::read(self.key) }
+    }
+}
+
+/// The content of a Secret. It never counts when specs are compared, and is never printed.
+#[derive(Clone, Default)]
+pub struct Content(Option<Arc<str>>);
+
+impl Content {
+    /// This text.
+    pub fn of(text: impl Into<Arc<str>>) -> Self {
+        Self(Some(text.into()))
+    }
+
+    /// The text, if it is at hand.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Content {}
+
+impl PartialOrd for Content {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Content {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Hash for Content {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl fmt::Debug for SecretRef {
@@ -363,6 +442,7 @@ mod tests {
             name: "oidc".to_owned(),
             key,
             version: version.to_owned(),
+            content: Content::default(),
         };
         let action = |version| {
             Action::AuthenticateOidc(Box::new(OidcConfig {

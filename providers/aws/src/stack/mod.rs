@@ -107,6 +107,8 @@ pub struct AwsStack {
     pub frozen: bool,
     /// Listeners of members that are not served until something is mended: they stay as they are, with what belongs to them. Not part of the hash.
     pub kept: BTreeSet<String>,
+    /// A load balancer may be deleted before its successor is made, where there is no other way. Not part of the hash.
+    pub allow_downtime: bool,
     /// A binding that is being deleted: what it registered is to be taken away. Not part of the hash.
     pub leaving: bool,
 }

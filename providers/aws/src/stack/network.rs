@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use causeway_api::ObjectRef;
 use serde::Serialize;
 
 use super::Token;
@@ -222,12 +223,27 @@ pub struct BindingSpec {
 /// `spec` of a web ACL's association.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct WebAclSpec {
-    /// The web ACL; empty to take one away.
+    /// The web ACL; empty to take one away, or where only the name is known.
     #[serde(rename = "webACLARN")]
     pub web_acl_arn: String,
+    /// Its name, where it is looked for only when it is needed.
+    #[serde(rename = "webACLName", skip_serializing_if = "String::is_empty")]
+    pub web_acl_name: String,
     /// The ALB.
     #[serde(rename = "resourceARN")]
     pub resource_arn: Token,
+    /// Who asks for it.
+    #[serde(skip)]
+    pub asked: Asked,
+}
+
+/// Who asks for something, and where: whom to tell if it cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Asked {
+    /// The object.
+    pub by: ObjectRef,
+    /// Its field.
+    pub field: String,
 }
 
 /// `spec` of Shield Advanced.
@@ -238,6 +254,9 @@ pub struct ShieldSpec {
     /// The ALB.
     #[serde(rename = "resourceARN")]
     pub resource_arn: Token,
+    /// Who asks for it.
+    #[serde(skip)]
+    pub asked: Asked,
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! AWS's rate limits as it documents them: ELB user guide, "API throttling"; EC2 developer guide, "Request throttling"; ACM user guide, "Quotas". Pure.
+//! AWS's rate limits as it documents them: ELB user guide, "API throttling"; EC2 developer guide, "Request throttling"; ACM user guide, "Quotas"; AWS WAF
+//! developer guide, "AWS WAF quotas". Pure.
 
 use crate::cloud::Limit;
 
@@ -29,6 +30,11 @@ pub fn documented() -> Vec<Limit> {
         // ACM documents requests per second and no burst. Resource tagging documents nothing, so nothing limits it here.
         Limit::new("acm-list", &["acm:ListCertificates"], &[], 8.0, 8.0),
         Limit::new("acm-describe", &["acm:DescribeCertificate"], &[], 10.0, 10.0),
+        // One call a second, or every two seconds. Shield documents nothing.
+        Limit::new("waf-get", &["wafv2:GetWebACLForResource"], &[], 1.0, 1.0),
+        Limit::new("waf-associate", &["wafv2:AssociateWebACL"], &[], 1.0, 0.5),
+        Limit::new("waf-disassociate", &["wafv2:DisassociateWebACL"], &[], 1.0, 0.5),
+        Limit::new("waf-list", &["wafv2:ListWebACLs"], &[], 5.0, 5.0),
     ]
 }
 

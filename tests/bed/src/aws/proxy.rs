@@ -201,6 +201,21 @@ async fn fresh(
             }
             answer
         }
+        // To moto a resource may have several web ACLs, and no subscription is needed for a protection.
+        ("wafv2", "AssociateWebACL") => {
+            let resource = json!({"ResourceArn": call.body["ResourceArn"]});
+            let target = "AWSWAF_20190729.DisassociateWebACL";
+            moto::json(moto::ADDRESS, "wafv2", &call.region, target, resource).await?;
+            forward(cloud, call, request).await?
+        }
+        ("shield", "CreateProtection") => {
+            let target = "AWSShield_20160616.DescribeSubscription";
+            if moto::json(moto::ADDRESS, "shield", &call.region, target, json!({})).await.is_err() {
+                let (code, message) = ("ResourceNotFoundException", "The subscription does not exist.");
+                return Ok(Answer::error(Protocol::Json, code, message, 400));
+            }
+            forward(cloud, call, request).await?
+        }
         ("acm", "DeleteCertificate") => {
             let arn = call.parameter("CertificateArn").unwrap_or_default();
             if cloud.with(&call.region, |elb, _| elb.certificates_in_use().contains(arn)) {

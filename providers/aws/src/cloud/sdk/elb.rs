@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::types as elb;
 
 use super::super::records::Tagged;
 use super::super::{Answer, Attributed, Call, Failure, Page, Which};
-use super::{Sdk, failure, more, shapes};
+use super::{Sdk, actions, failure, more, shapes};
 use crate::plan::tokens::literal;
 use crate::stack::{Attribute, ListenerSpec, MinimumCapacity, TargetFamily};
 
@@ -301,7 +301,7 @@ impl Sdk {
                     .load_balancer_arn(literal(&spec.load_balancer_arn))
                     .port(i32::from(spec.port))
                     .protocol(spec.protocol.as_str().into())
-                    .set_default_actions(Some(shapes::to_actions(&spec.default_actions)?))
+                    .set_default_actions(Some(actions::write(&spec.default_actions)?))
                     .set_certificates(certificates(&spec))
                     .set_ssl_policy(spec.ssl_policy.clone())
                     .set_alpn_policy((!spec.alpn_policy.is_empty()).then(|| spec.alpn_policy.clone()))
@@ -321,7 +321,7 @@ impl Sdk {
                     .listener_arn(arn)
                     .port(i32::from(spec.port))
                     .protocol(spec.protocol.as_str().into())
-                    .set_default_actions(Some(shapes::to_actions(&spec.default_actions)?))
+                    .set_default_actions(Some(actions::write(&spec.default_actions)?))
                     .set_certificates(certificates(&spec))
                     .set_ssl_policy(spec.ssl_policy.clone())
                     .set_alpn_policy((!spec.alpn_policy.is_empty()).then(|| spec.alpn_policy.clone()))
@@ -351,7 +351,7 @@ impl Sdk {
                     .create_rule()
                     .listener_arn(literal(&spec.listener_arn))
                     .priority(i32::try_from(spec.priority).unwrap_or(i32::MAX))
-                    .set_actions(Some(shapes::to_actions(&spec.actions)?))
+                    .set_actions(Some(actions::write(&spec.actions)?))
                     .set_conditions(Some(spec.conditions.iter().map(shapes::to_condition).collect()))
                     .set_transforms((!transforms.is_empty()).then_some(transforms))
                     .set_tags(shapes::tags(&spec.tags))
@@ -366,7 +366,7 @@ impl Sdk {
                     .elb
                     .modify_rule()
                     .rule_arn(arn)
-                    .set_actions(Some(shapes::to_actions(&spec.actions)?))
+                    .set_actions(Some(actions::write(&spec.actions)?))
                     .set_conditions(Some(spec.conditions.iter().map(shapes::to_condition).collect()));
                 let request =
                     if transforms.is_empty() { request } else { request.set_transforms(Some(transforms)) };

@@ -3,6 +3,8 @@
 //! The SDKs neither retry nor slow down here: [`crate::calls`] does. TLS is rustls with ring. Credentials come by the SDK's usual chain: environment, profile,
 //! web identity (IRSA), pod identity or container, instance profile.
 
+mod actions;
+mod addons;
 mod ec2;
 mod elb;
 mod inventory;
@@ -42,6 +44,8 @@ pub struct Sdk {
     acm: aws_sdk_acm::Client,
     tagging: aws_sdk_resourcegroupstagging::Client,
     sts: aws_sdk_sts::Client,
+    wafv2: aws_sdk_wafv2::Client,
+    shield: aws_sdk_shield::Client,
     region: Option<String>,
 }
 
@@ -83,6 +87,8 @@ impl Sdk {
             acm: aws_sdk_acm::Client::new(config),
             tagging: aws_sdk_resourcegroupstagging::Client::new(config),
             sts: aws_sdk_sts::Client::new(config),
+            wafv2: aws_sdk_wafv2::Client::new(config),
+            shield: aws_sdk_shield::Client::new(config),
             region: config.region().map(ToString::to_string),
         }
     }
@@ -192,6 +198,8 @@ impl Api for Sdk {
             | Call::CreateTags { .. }
             | Call::DeleteTags { .. }
             | Call::DeleteSecurityGroup { .. }) => self.security_group_call(call, false).await,
+            call if call.service() == "wafv2" => self.web_acl_call(call).await,
+            call if call.service() == "shield" => self.shield_call(call).await,
             call if call.writes() => self.elb_write(call).await,
             call => self.elb_read(call).await,
         }

@@ -212,7 +212,7 @@ pub(super) fn listener(listener: &elb::Listener) -> Result<Listener, Failure> {
             load_balancer_arn: Token::literal(listener.load_balancer_arn().unwrap_or_default()),
             port: port(listener.port()),
             protocol: protocol(listener.protocol())?,
-            default_actions: actions(listener.default_actions()),
+            default_actions: super::actions::read(listener.default_actions()),
             certificates: listener.certificates().iter().filter_map(certificate).collect(),
             ssl_policy: listener.ssl_policy().map(str::to_owned),
             alpn_policy: listener.alpn_policy().to_vec(),
@@ -262,7 +262,7 @@ pub(super) fn rule(rule: &elb::Rule, listener: &str) -> Option<Rule> {
         spec: ListenerRuleSpec {
             listener_arn: Token::literal(listener),
             priority: rule.priority()?.parse().ok()?,
-            actions: actions(rule.actions()),
+            actions: super::actions::read(rule.actions()),
             conditions: rule.conditions().iter().filter_map(condition).collect(),
             transforms: rule.transforms().iter().filter_map(transform).collect(),
             tags: Tags::new(),
@@ -371,145 +371,6 @@ pub(super) fn to_transform(transform: &Transform) -> elb::RuleTransform {
             )
             .build(),
     }
-}
-
-/// Actions in order. What logs people in holds what AWS does not tell, so that it never equals what is wanted: read back as an action that nobody asks for.
-fn actions(all: &[elb::Action]) -> Vec<Action> {
-    let mut all: Vec<&elb::Action> = all.iter().collect();
-    all.sort_by_key(|a| a.order().unwrap_or_default());
-    all.into_iter().filter_map(action).collect()
-}
-
-fn action(action: &elb::Action) -> Option<Action> {
-    Some(match action.r#type()?.as_str() {
-        "forward" => match action.forward_config().filter(|c| !c.target_groups().is_empty()) {
-            Some(config) => {
-                let one = |t: &elb::TargetGroupTuple| TargetGroupTuple {
-                    target_group_arn: Token::literal(t.target_group_arn().unwrap_or_default()),
-                    weight: t.weight().and_then(|w| u16::try_from(w).ok()),
-                };
-                Action::Forward(ForwardConfig {
-                    target_groups: config.target_groups().iter().map(one).collect(),
-                    stickiness: config.target_group_stickiness_config().map(|s| TargetGroupStickiness {
-                        enabled: s.enabled(),
-                        duration_seconds: s.duration_seconds().and_then(|d| u32::try_from(d).ok()),
-                    }),
-                })
-            }
-            None => Action::forward(Token::literal(action.target_group_arn().unwrap_or_default())),
-        },
-        "redirect" => {
-            let config = action.redirect_config()?;
-            let text = |t: Option<&str>| t.map(str::to_owned);
-            Action::Redirect(RedirectConfig {
-                host: text(config.host()),
-                path: text(config.path()),
-                port: text(config.port()),
-                protocol: text(config.protocol()),
-                query: text(config.query()),
-                status_code: config.status_code().map(|c| c.as_str().to_owned()).unwrap_or_default(),
-            })
-        }
-        "fixed-response" => {
-            let config = action.fixed_response_config()?;
-            Action::FixedResponse(FixedResponseConfig {
-                content_type: config.content_type().map(str::to_owned),
-                message_body: config.message_body().map(str::to_owned),
-                status_code: config.status_code().unwrap_or_default().to_owned(),
-            })
-        }
-        other => Action::FixedResponse(FixedResponseConfig {
-            content_type: None,
-            message_body: None,
-            status_code: other.to_owned(),
-        }),
-    })
-}
-
-/// Actions with their order. What needs the content of a Secret cannot be made here.
-pub(super) fn to_actions(all: &[Action]) -> Result<Vec<elb::Action>, Failure> {
-    all.iter()
-        .enumerate()
-        .map(|(at, action)| {
-            let builder = to_action(action)?;
-            let order = i32::try_from(at + 1).unwrap_or(i32::MAX);
-            Ok(builder.set_order((all.len() > 1).then_some(order)).build())
-        })
-        .collect()
-}
-
-fn to_action(action: &Action) -> Result<elb::builders::ActionBuilder, Failure> {
-    let builder = elb::Action::builder();
-    Ok(match action {
-        Action::Forward(forward) => {
-            let one = |t: &TargetGroupTuple| {
-                elb::TargetGroupTuple::builder()
-                    .target_group_arn(literal(&t.target_group_arn))
-                    .set_weight(t.weight.map(i32::from))
-                    .build()
-            };
-            let sticky = |s: &TargetGroupStickiness| {
-                elb::TargetGroupStickinessConfig::builder()
-                    .set_enabled(s.enabled)
-                    .set_duration_seconds(s.duration_seconds.and_then(|d| i32::try_from(d).ok()))
-                    .build()
-            };
-            builder.r#type("forward".into()).forward_config(
-                elb::ForwardActionConfig::builder()
-                    .set_target_groups(Some(forward.target_groups.iter().map(one).collect()))
-                    .set_target_group_stickiness_config(forward.stickiness.as_ref().map(sticky))
-                    .build(),
-            )
-        }
-        Action::Redirect(r) => builder.r#type("redirect".into()).redirect_config(
-            elb::RedirectActionConfig::builder()
-                .set_host(r.host.clone())
-                .set_path(r.path.clone())
-                .set_port(r.port.clone())
-                .set_protocol(r.protocol.clone())
-                .set_query(r.query.clone())
-                .status_code(r.status_code.as_str().into())
-                .build(),
-        ),
-        Action::FixedResponse(f) => builder.r#type("fixed-response".into()).fixed_response_config(
-            elb::FixedResponseActionConfig::builder()
-                .set_content_type(f.content_type.clone())
-                .set_message_body(f.message_body.clone())
-                .status_code(&f.status_code)
-                .build(),
-        ),
-        Action::AuthenticateCognito(c) => {
-            let session = &c.session;
-            let params = &session.authentication_request_extra_params;
-            builder.r#type("authenticate-cognito".into()).authenticate_cognito_config(
-                elb::AuthenticateCognitoActionConfig::builder()
-                    .user_pool_arn(&c.user_pool_arn)
-                    .user_pool_client_id(&c.user_pool_client_id)
-                    .user_pool_domain(&c.user_pool_domain)
-                    .set_scope(session.scope.clone())
-                    .set_session_cookie_name(session.session_cookie_name.clone())
-                    .set_session_timeout(session.session_timeout.map(i64::from))
-                    .set_authentication_request_extra_params(
-                        (!params.is_empty()).then(|| params.clone().into_iter().collect()),
-                    )
-                    .set_on_unauthenticated_request(session.on_unauthenticated_request.map(|o| {
-                        match o {
-                            OnUnauthenticated::Deny => "deny",
-                            OnUnauthenticated::Allow => "allow",
-                            OnUnauthenticated::Authenticate => "authenticate",
-                        }
-                        .into()
-                    }))
-                    .build(),
-            )
-        }
-        Action::AuthenticateOidc(_) | Action::JwtValidation(_) => {
-            return Err(Failure::refused(
-                "UnsupportedProtocol",
-                "this version cannot set authentication by OpenID Connect or tokens",
-            ));
-        }
-    })
 }
 
 pub(super) fn health(state: Option<&elb::TargetHealthStateEnum>) -> Health {
