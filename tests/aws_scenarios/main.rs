@@ -8,6 +8,7 @@ mod bindings;
 mod check;
 mod clusters;
 mod faults;
+mod gates;
 mod ingresses;
 mod lab;
 #[path = "../support/nodes.rs"]

@@ -34,6 +34,7 @@ pub mod facts;
 mod fake;
 #[cfg(test)]
 mod fixtures;
+pub mod gates;
 pub mod health;
 pub mod instances;
 pub mod inventory;

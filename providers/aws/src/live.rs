@@ -1,11 +1,14 @@
 //! AWS itself: what is known of it, and the calls that find out and change. I/O, through an [`Api`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER, TAG_RESOURCE};
-use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Peer, Refresh, Result};
+use causeway_api::{
+    CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Peer, Refresh, Result, TargetState,
+};
 use tokio::time::Instant;
 
 use crate::adopt;
@@ -22,7 +25,7 @@ use crate::options::Options;
 use crate::plan::Change;
 use crate::plan::marks::OWNER_SHARED;
 use crate::security::BACKEND_RESOURCE;
-use crate::stack::Tags;
+use crate::stack::{AwsStack, Tags};
 
 /// How often what is under way is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -344,6 +347,14 @@ impl<A: Api> Cloud for Live<A> {
 
     async fn apply(&self, change: &Change, fence: &Fence) -> Result<Outcome> {
         crate::apply::apply(self, change, fence).await
+    }
+
+    async fn target_states(
+        &self,
+        want: &AwsStack,
+        pods: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Vec<TargetState>>> {
+        self.pods_of(want, pods).await.map_err(|e| failed(&e))
     }
 
     async fn owned(&self) -> Result<Vec<Owned>> {

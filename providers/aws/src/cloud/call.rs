@@ -7,7 +7,9 @@ use std::future::Future;
 
 use serde::Serialize;
 
-use super::records::{Healths, Listener, LoadBalancer, Machine, Rule, SecurityGroup, Tagged, TargetGroup};
+use super::records::{
+    Healths, Listener, LoadBalancer, Machine, Rule, SecurityGroup, Tagged, TargetGroup, Whys,
+};
 use crate::inventory::Answers;
 use crate::stack::{
     Attribute, HealthCheckConfig, IpAddressType, IpPermission, ListenerRuleSpec, ListenerSpec,
@@ -399,7 +401,7 @@ pub enum Answer {
     /// Tags by ARN.
     Tagged(Page<Tagged>),
     /// Targets.
-    Healths(Healths),
+    Healths(Healths, Whys),
     /// Attributes.
     Attributes(BTreeMap<String, String>),
     /// Security groups.

@@ -7,7 +7,9 @@ use causeway_api::names::{TAG_CLUSTER, TAG_OWNER};
 use super::Observed;
 use super::known::{associate, standing};
 use crate::calls::{CallError, Calls};
-use crate::cloud::records::{Healths, Listener, LoadBalancer, Rule, SecurityGroup, Tagged, TargetGroup};
+use crate::cloud::records::{
+    Healths, Listener, LoadBalancer, Rule, SecurityGroup, Tagged, TargetGroup, Whys,
+};
 use crate::cloud::{Answer, Api, Attributed, Call, Failure, Page, Which};
 use crate::errors::State;
 use crate::limits::Priority;
@@ -149,9 +151,17 @@ impl<A: Api> Reader<'_, A> {
     /// # Errors
     /// The call's.
     pub async fn health(&self, group: &str) -> Result<Healths> {
+        Ok(self.health_and_why(group).await?.0)
+    }
+
+    /// Targets, and why they are not healthy.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn health_and_why(&self, group: &str) -> Result<(Healths, Whys)> {
         let call = Call::DescribeTargetHealth { group: group.to_owned() };
         match self.calls.read(call, self.priority).await? {
-            Answer::Healths(healths) => Ok(healths),
+            Answer::Healths(healths, whys) => Ok((healths, whys)),
             _ => odd(),
         }
     }
