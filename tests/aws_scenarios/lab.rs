@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use causeway_bed::addresses::NodeAddresses;
 use causeway_bed::aws::{Account, Aws};
 use causeway_bed::cloud::Record;
 use causeway_bed::{Bed, Signal, process, wait};
@@ -111,6 +112,10 @@ async fn start() -> Result<World> {
     let aws = Aws::builder().start(&bed).await?;
     let account = Account::builder().create(&aws, &bed).await?;
     account.label_nodes(&bed).await?;
+    // Where Pods are targets themselves, load balancers reach them as the VPC would let them.
+    for NodeAddresses { v4, pods_v4, .. } in (1..=NODES).map(NodeAddresses::of) {
+        bed.cloud_ns()?.run(&["ip", "route", "replace", &pods_v4.to_string(), "via", &v4.to_string()])?;
+    }
     let world = World { aws, account, bed };
     let mut flags = arguments(&world);
     // As the component readiness-gates says.
@@ -125,7 +130,9 @@ async fn start() -> Result<World> {
         world.bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", name])?;
     }
     apply_all(&world.bed, &others)?;
-    for part in ["node-controllers/rbac-nodes.yaml", "readiness-gates/rbac-gates.yaml", "readiness-gates/policy.yaml"] {
+    for part in
+        ["node-controllers/rbac-nodes.yaml", "readiness-gates/rbac-gates.yaml", "readiness-gates/policy.yaml"]
+    {
         let part = support::top().join("deploy/kustomize").join(part);
         world.bed.kubectl(&["apply", "-f", &part.display().to_string()])?;
     }
