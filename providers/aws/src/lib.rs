@@ -48,6 +48,7 @@ pub mod options;
 pub mod ownership;
 pub mod plan;
 pub mod provider;
+mod rules;
 pub mod security;
 #[cfg(test)]
 mod simulation;

@@ -24,6 +24,7 @@ use crate::observe::{Known, Observed};
 use crate::options::Options;
 use crate::plan::Change;
 use crate::plan::marks::OWNER_SHARED;
+use crate::rules::Look;
 use crate::security::BACKEND_RESOURCE;
 use crate::stack::{AwsStack, Tags};
 
@@ -103,16 +104,18 @@ pub struct Live<A> {
     pub(crate) polled: tokio::sync::Mutex<Option<Instant>>,
     pub(crate) epoch: Instant,
     list: tokio::sync::Mutex<Option<List>>,
-    audit: Mutex<Audit>,
+    pub(crate) audit: Mutex<Audit>,
 }
 
 /// How far the round of the audit has come.
 #[derive(Debug, Default)]
-struct Audit {
+pub(crate) struct Audit {
     credit: f64,
     after: String,
     /// Owners of what a list showed and nobody knew.
     strangers: BTreeSet<String>,
+    /// Rules of the nodes' groups are not as they were: who is to look.
+    pub(crate) rules: Look,
 }
 
 impl<A> std::fmt::Debug for Live<A> {
@@ -295,11 +298,7 @@ impl<A: Api> Cloud for Live<A> {
         *self.known() = Known::default();
         self.take(&list);
         *self.list.lock().await = Some(list);
-        let groups =
-            self.reader(Priority::Create).security_groups(node_groups).await.map_err(|e| failed(&e))?;
-        for group in groups {
-            self.known().shared.set_node_rules(&group.id, &group.spec.ingress);
-        }
+        self.read_shared(node_groups, Priority::Create).await.map_err(|e| failed(&e))?;
         Ok(())
     }
 
@@ -314,6 +313,7 @@ impl<A: Api> Cloud for Live<A> {
         let begun = self.known().clock;
         let list = self.listing(priority).await.map_err(|e| failed(&e))?;
         self.find_strangers(&list, &aws, begun);
+        self.find_rules(&aws, priority).await.map_err(|e| failed(&e))?;
         // The shared security group is known as such: stacks refer to it in the same words before and after a restart.
         if let Some(groups) = &mut aws.describe_security_groups {
             let shared = |tags: &[crate::inventory::Tag]| {
@@ -426,6 +426,7 @@ impl<A: Api> Cloud for Live<A> {
                 }
             }
         }
+        moved.extend(self.owners_of_rules(&known).iter().filter_map(|owner| LbKey::of_owner_tag(owner)));
         drop(known);
         let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         let strangers = std::mem::take(&mut audit.strangers);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Refresh, Result, TargetState};
 
-pub use call::{Answer, Api, Attributed, Call, Failure, MachinesBy, Page, Query, Which};
+pub use call::{Answer, Api, Attributed, Call, Failure, GroupsBy, MachinesBy, Page, Query, Which};
 
 use crate::inventory::{
     Answers, DescribeLoadBalancers, DescribeTags, DescribeTargetGroups, ExistingLoadBalancer,
