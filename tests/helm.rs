@@ -99,6 +99,19 @@ fn defaults_are_what_kustomize_makes() -> Result<()> {
     same_as("aws-self-managed", &["--set=provider=aws,aws.controlPlaneNodes=true"])
 }
 
+/// A kustomization with a component, and the value that stands for it.
+#[test]
+fn readiness_gates_are_the_component() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let up = "../".repeat(folder.path().components().count() - 1);
+    let deploy = support::top().join("deploy/kustomize");
+    let deploy = format!("{up}{}", deploy.strip_prefix("/")?.display());
+    let text = format!("resources: [{deploy}/aws-eks]\ncomponents: [{deploy}/readiness-gates]\n");
+    std::fs::write(folder.path().join("kustomization.yaml"), text)?;
+    same_as(&folder.path().display().to_string(), &["--set=provider=aws,aws.readinessGates=true"])
+}
+
+/// `overlay`: a folder of deploy/kustomize, or the path of another.
 fn same_as(overlay: &str, values: &[&str]) -> Result<()> {
     let mut rendered = render("kube-system", values)?;
     for (id, object) in &mut rendered {

@@ -7,7 +7,7 @@ use std::future::Future;
 use causeway_api::{Condition, IngressPoint, ObjectRef, OwnStatus};
 
 use crate::state::index::Record;
-use crate::state::records::Path;
+use crate::state::records::{Path, PodRecord};
 
 /// What an object shall carry. What is not named here stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,6 +114,12 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Written, ClusterError>> + Send;
     /// Writes the status of one of the provider's own objects, if it differs.
     fn write_own(&self, status: &OwnStatus) -> impl Future<Output = Result<Written, ClusterError>> + Send;
+    /// Sets conditions of a Pod, whatever its resourceVersion: nobody else writes those of these types.
+    fn write_gates(
+        &self,
+        pod: &PodRecord,
+        conditions: &[Condition],
+    ) -> impl Future<Output = Result<Written, ClusterError>> + Send;
     /// Whether the object with exactly this uid exists now: a live read, never a cache. Namespace and name may be unknown (empty).
     fn exists(&self, object: &ObjectRef) -> impl Future<Output = Result<bool, ClusterError>> + Send;
     /// The Services of type LoadBalancer that there are now, and the resourceVersion of each: never from a cache that may lag.

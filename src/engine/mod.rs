@@ -14,6 +14,7 @@ pub mod lint;
 pub mod metrics;
 pub mod queue;
 
+mod gates;
 mod orphans;
 mod sync;
 #[cfg(test)]
@@ -120,6 +121,7 @@ pub struct Engine<P: CloudProvider, C: Cluster> {
     news: std::sync::atomic::AtomicBool,
     wake: Notify,
     own_dirty: Notify,
+    pods_changed: Notify,
     epoch: Instant,
 }
 
@@ -158,6 +160,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             news: std::sync::atomic::AtomicBool::new(false),
             wake: Notify::new(),
             own_dirty: Notify::new(),
+            pods_changed: Notify::new(),
             epoch: Instant::now(),
             provider,
         }
@@ -178,6 +181,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
             Update::Node(_) => "Node",
             Update::Slice(_) => "EndpointSlice",
             Update::Secret(_) => "Secret",
+            Update::Pod(_) => "Pod",
             Update::Namespace(_) => "Namespace",
             Update::Own(kind, _) => kind,
         }
@@ -252,6 +256,7 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
                 effects.dirty.extend(more.dirty);
                 effects.facts |= more.facts;
                 effects.own_status |= more.own_status;
+                effects.pods |= more.pods;
                 effects.problems.extend(more.problems);
             }
             // No own objects at all are judged too.
@@ -276,6 +281,9 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         }
         if effects.own_status && self.working() {
             self.own_dirty.notify_one();
+        }
+        if effects.pods {
+            self.pods_changed.notify_one();
         }
         if self.working() {
             for problem in effects.problems {
@@ -362,6 +370,10 @@ impl<P: CloudProvider, C: Cluster> Engine<P, C> {
         tasks.spawn(async move { engine.upkeep(&sweep_fence, &sweep_stop).await });
         let (engine, own_stop, own_fence) = (Arc::clone(self), stop.clone(), fence.clone());
         tasks.spawn(async move { engine.own_statuses(&own_fence, &own_stop).await });
+        if self.provider.wants().pod_gates.is_some() {
+            let (engine, gates_stop, gates_fence) = (Arc::clone(self), stop.clone(), fence.clone());
+            tasks.spawn(async move { engine.gates(&gates_fence, &gates_stop).await });
+        }
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 error!(%error, "a worker died");
@@ -611,6 +623,7 @@ fn is_reset(update: &Update) -> bool {
         Update::Node(d) => matches!(d, Reset(_)),
         Update::Slice(d) => matches!(d, Reset(_)),
         Update::Secret(d) => matches!(d, Reset(_)),
+        Update::Pod(d) => matches!(d, Reset(_)),
         Update::Namespace(d) => matches!(d, Reset(_)),
         Update::Own(_, d) => matches!(d, Reset(_)),
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use causeway_api::{Kind, ObjectRef, OwnKind, OwnStatus, names};
+use causeway_api::{Condition, Kind, ObjectRef, OwnKind, OwnStatus, names};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Client};
@@ -17,7 +17,7 @@ use super::types::{MetaOnly, Own};
 use super::{client, records, status, watch, webhooks};
 use crate::engine::cluster::{Cluster, ClusterError, EventNote, Wanted, Written};
 use crate::state::index::Record;
-use crate::state::records::{OwnRecord, Path};
+use crate::state::records::{OwnRecord, Path, PodRecord};
 
 /// Longest that a write of ours takes.
 pub const WRITE_TIME: Duration = Duration::from_secs(5);
@@ -89,16 +89,20 @@ impl KubeCluster {
     }
 }
 
-/// kube's description of a kind.
-#[must_use]
-pub fn resource(kinds: &[OwnKind], kind: &Kind) -> Option<ApiResource> {
-    let full = |group: &str, kind: &str, plural: &str| ApiResource {
+/// kube's description of a built-in kind.
+fn full(group: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource {
         group: group.to_owned(),
         version: "v1".to_owned(),
         api_version: if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") },
         kind: kind.to_owned(),
         plural: plural.to_owned(),
-    };
+    }
+}
+
+/// kube's description of a kind.
+#[must_use]
+pub fn resource(kinds: &[OwnKind], kind: &Kind) -> Option<ApiResource> {
     match kind {
         Kind::Service => Some(full("", "Service", "services")),
         Kind::Ingress => Some(full("networking.k8s.io", "Ingress", "ingresses")),
@@ -156,6 +160,15 @@ impl Cluster for KubeCluster {
         }));
         let params = params();
         let sent = api.patch_status(&status.object.name, &params, &patch);
+        judge(timeout(WRITE_TIME, sent).await, "patch", &resource).map(|written| written.of())
+    }
+
+    async fn write_gates(&self, pod: &PodRecord, conditions: &[Condition]) -> Result<Written, ClusterError> {
+        let resource = full("", "Pod", "pods");
+        let api: Api<MetaOnly> = self.api(&resource, &pod.path.namespace);
+        let patch = Patch::Strategic(status::gates(pod, conditions, jiff::Timestamp::now()));
+        let params = params();
+        let sent = api.patch_status(&pod.path.name, &params, &patch);
         judge(timeout(WRITE_TIME, sent).await, "patch", &resource).map(|written| written.of())
     }
 

@@ -126,7 +126,7 @@ pub fn parse(value: Value) -> Result<Parsed, ParseError> {
         ("networking.k8s.io/v1", "IngressClass") => Parsed::Class(records::class(at.narrow(value)?)),
         ("v1", "Node") => Parsed::Node(at.whole(|s| Ok(records::node(at.narrow(value)?, s)))?),
         ("discovery.k8s.io/v1", "EndpointSlice") => {
-            Parsed::Slice(records::slice(at.narrow(value)?, &mut Common::default(), true))
+            Parsed::Slice(records::slice(at.narrow(value)?, &mut Common::default(), true, false))
         }
         ("v1", "Secret") => Parsed::Secret(records::secret(at.narrow(value)?)),
         ("v1", "Namespace") => Parsed::Namespace(records::namespace(at.narrow(value)?)),

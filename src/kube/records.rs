@@ -16,8 +16,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::types;
 use crate::state::records::{
-    BackendRef, ClassRecord, IngressRecord, Meta, NamespaceRecord, NodeRecord, Path, PathRecord, RuleRecord,
-    SecretRecord, ServiceRecord, SliceRecord, Strings, TlsRecord,
+    BackendRef, ClassRecord, IngressRecord, Meta, NamespaceRecord, NodeRecord, Path, PathRecord, PodRecord,
+    RuleRecord, SecretRecord, ServiceRecord, SliceRecord, Strings, TlsRecord, WaitingEndpoint,
 };
 
 /// Label of an EndpointSlice: the Service it belongs to.
@@ -397,13 +397,28 @@ pub fn node(o: types::Node, skipped: &mut Skipped) -> NodeRecord {
 }
 
 /// An EndpointSlice. The addresses of its endpoints are kept only where somebody wants them: there are many.
-pub fn slice(o: types::EndpointSlice, nodes: &mut Common<str>, addresses: bool) -> SliceRecord {
+pub fn slice(
+    o: types::EndpointSlice,
+    nodes: &mut Common<str>,
+    addresses: bool,
+    waiting: bool,
+) -> SliceRecord {
     let mut by_node: BTreeMap<Arc<str>, EndpointsPerNode> = BTreeMap::new();
-    let mut ready_at = Vec::new();
+    let (mut ready_at, mut waiting_at) = (Vec::new(), Vec::new());
     for e in o.endpoints.unwrap_or_default() {
         // Absent `ready` means ready; absent `serving` means the same as ready (discovery/v1 EndpointConditions).
         let ready = e.conditions.ready.unwrap_or(true);
         let serving = e.conditions.serving.unwrap_or(ready);
+        let pod = e.target_ref.filter(|to| to.kind.as_deref() == Some("Pod")).and_then(|to| to.name);
+        if let Some(pod) = pod.filter(|_| waiting && !ready && e.conditions.terminating != Some(true)) {
+            let node = nodes.share(e.node_name.as_deref().unwrap_or_default());
+            let parsed = e.addresses.iter().flatten().filter_map(|text| text.parse().ok());
+            waiting_at.extend(parsed.map(|address: IpAddr| WaitingEndpoint {
+                address,
+                node: Arc::clone(&node),
+                pod: pod.clone(),
+            }));
+        }
         if !ready && !serving {
             continue;
         }
@@ -426,7 +441,37 @@ pub fn slice(o: types::EndpointSlice, nodes: &mut Common<str>, addresses: bool) 
         Some((p.name.unwrap_or_default(), port))
     });
     let ports = if addresses { ports.collect() } else { Vec::new() };
-    SliceRecord { path: path(&o.metadata), service, by_node, ready: ready_at, ports }
+    SliceRecord { path: path(&o.metadata), service, by_node, ready: ready_at, ports, waiting: waiting_at }
+}
+
+/// A Pod, if it has readiness gates whose types begin with `prefix`.
+#[must_use]
+pub fn pod(o: types::Pod, prefix: &str) -> Option<PodRecord> {
+    let gates = o.spec.readiness_gates.into_iter().flatten().filter_map(|gate| gate.condition_type);
+    let gates: Vec<String> = gates.filter(|kind| kind.starts_with(prefix)).collect();
+    if gates.is_empty() {
+        return None;
+    }
+    let conditions = o.status.conditions.unwrap_or_default();
+    let find = |kind: &str| conditions.iter().find(|c| c.kind.as_deref() == Some(kind));
+    let is_true = |c: &types::PodCondition| c.status.as_deref() == Some("True");
+    let as_is = |kind: &String| {
+        find(kind).map(|c| Condition {
+            kind: kind.clone(),
+            status: is_true(c),
+            reason: c.reason.clone().unwrap_or_default(),
+            message: c.message.clone().unwrap_or_default(),
+        })
+    };
+    Some(PodRecord {
+        path: path(&o.metadata),
+        containers_ready: find("ContainersReady").is_some_and(is_true),
+        gates: gates.into_iter().map(|kind| (kind.clone(), as_is(&kind))).collect(),
+        uid: o.metadata.uid.unwrap_or_default(),
+        version: o.metadata.resource_version.unwrap_or_default(),
+        deleting: o.metadata.deletion_timestamp.is_some(),
+        labels: strings(o.metadata.labels),
+    })
 }
 
 /// A Secret.

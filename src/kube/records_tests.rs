@@ -211,12 +211,12 @@ fn endpoints_are_counted_by_node_as_ready_or_still_serving() {
             {"conditions": {"ready": true}}
         ]
     });
-    let first = slice(serde_json::from_value(value.clone()).unwrap(), &mut nodes, false);
+    let first = slice(serde_json::from_value(value.clone()).unwrap(), &mut nodes, false, false);
     assert_eq!((first.service.as_str(), first.path.name.as_str()), ("web", "web-abc"));
     let counts: Vec<(&str, u32, u32)> =
         first.by_node.iter().map(|(n, c)| (&**n, c.ready, c.serving)).collect();
     assert_eq!(counts, [("", 1, 0), ("a", 2, 1)]);
-    let second = slice(serde_json::from_value(value).unwrap(), &mut nodes, false);
+    let second = slice(serde_json::from_value(value).unwrap(), &mut nodes, false, false);
     let name = |s: &SliceRecord| s.by_node.keys().next_back().unwrap().clone();
     assert!(Arc::ptr_eq(&name(&first), &name(&second)), "one name is kept once");
 }
@@ -284,7 +284,9 @@ fn addresses_of_ready_endpoints_are_kept_where_they_are_wanted() {
             {"nodeName": "a", "addresses": ["somewhere.example"]}
         ]
     });
-    let of = |wanted| slice(serde_json::from_value(value.clone()).unwrap(), &mut Common::default(), wanted);
+    let of = |wanted| {
+        slice(serde_json::from_value(value.clone()).unwrap(), &mut Common::default(), wanted, wanted)
+    };
     let found = of(true);
     let ready: Vec<(String, &str)> = found.ready.iter().map(|(ip, node)| (ip.to_string(), &**node)).collect();
     assert_eq!(ready, [("10.0.0.1".to_owned(), "a"), ("2001:db8::1".to_owned(), "")]);

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::cluster::Wanted;
 use crate::state::index::Record;
-use crate::state::records::{Meta, OwnRecord};
+use crate::state::records::{Meta, OwnRecord, PodRecord};
 
 /// The merge patch that brings the finalizers of an object of an own kind to what they shall be, on the object itself: the status of a custom resource has no
 /// metadata of its own. Lists are replaced whole, so the resourceVersion that they were read at goes with them.
@@ -40,6 +40,26 @@ pub fn own_finalizers(current: &OwnRecord, want: &Wanted) -> Option<Value> {
 pub fn own_status(current: &OwnRecord, want: &Wanted) -> Option<Value> {
     let observed = want.observed.filter(|observed| current.observed != Some(*observed))?;
     Some(json!({ "status": { "observedGeneration": observed } }))
+}
+
+/// The patch that sets conditions of a Pod, of exactly that uid: merged by type, beside the kubelet's. `lastTransitionTime` as in [`patch`].
+#[must_use]
+pub fn gates(pod: &PodRecord, conditions: &[Condition], now: jiff::Timestamp) -> Value {
+    let one = |c: &Condition| {
+        let had = pod.gates.get(&c.kind).and_then(Option::as_ref);
+        let mut condition = json!({
+            "type": c.kind,
+            "status": if c.status { "True" } else { "False" },
+            "reason": c.reason,
+            "message": c.message,
+        });
+        if had.is_none_or(|had| had.status != c.status) {
+            condition["lastTransitionTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        }
+        condition
+    };
+    let conditions: Vec<Value> = conditions.iter().map(one).collect();
+    json!({ "metadata": { "uid": pod.uid }, "status": { "conditions": conditions } })
 }
 
 /// The patch that brings an object to what it shall carry, or `None` if it carries that already. `now` becomes the

@@ -468,8 +468,18 @@ narrow!(EndpointSlice, k8s_openapi::api::discovery::v1::EndpointSlice);
 pub struct Endpoint {
     pub addresses: Option<Vec<String>>,
     pub node_name: Option<String>,
+    pub target_ref: Option<TargetRef>,
     #[serde(deserialize_with = "nullable")]
     pub conditions: EndpointConditions,
+}
+
+/// `endpoints[].targetRef`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct TargetRef {
+    pub kind: Option<String>,
+    pub name: Option<String>,
 }
 
 /// `ports[]` of an EndpointSlice.
@@ -488,9 +498,10 @@ pub struct EndpointPort {
 pub struct EndpointConditions {
     pub ready: Option<bool>,
     pub serving: Option<bool>,
+    pub terminating: Option<bool>,
 }
 
-/// `v1` Pod: whether another implementation's runs.
+/// `v1` Pod: whether another implementation's runs, and what it waits for to be ready.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Pod {
     /// Narrow metadata.
@@ -511,6 +522,15 @@ narrow!(Pod, k8s_openapi::api::core::v1::Pod);
 #[allow(missing_docs)]
 pub struct PodSpec {
     pub node_name: Option<String>,
+    pub readiness_gates: Option<Vec<ReadinessGate>>,
+}
+
+/// `spec.readinessGates[]` of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub struct ReadinessGate {
+    pub condition_type: Option<String>,
 }
 
 /// Status of a Pod; the fields are Kubernetes' own.
@@ -518,7 +538,19 @@ pub struct PodSpec {
 #[serde(default, rename_all = "camelCase")]
 #[allow(missing_docs)]
 pub struct PodStatus {
-    pub conditions: Option<Vec<NodeCondition>>,
+    pub conditions: Option<Vec<PodCondition>>,
+}
+
+/// `status.conditions[]` of a Pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct PodCondition {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub status: Option<String>,
+    pub reason: Option<String>,
+    pub message: Option<String>,
 }
 
 /// `v1` Secret: metadata only, on the wire too.

@@ -149,10 +149,11 @@ pub fn watch(client: &Client, interest: &Interest, tx: &mpsc::Sender<Update>) ->
     if wants.endpoints != EndpointDetail::None {
         let mut nodes = Common::default();
         let addresses = wants.endpoints == EndpointDetail::Addresses;
+        let waiting = wants.pod_gates.is_some();
         start.kind(
             "endpointslices.discovery.k8s.io",
             LABEL_SERVICE_NAME.to_owned(),
-            move |o| Seen::Wanted(records::slice(o, &mut nodes, addresses)),
+            move |o| Seen::Wanted(records::slice(o, &mut nodes, addresses, waiting)),
             Update::Slice,
         );
     }
@@ -177,6 +178,17 @@ pub fn watch(client: &Client, interest: &Interest, tx: &mpsc::Sender<Update>) ->
     }
     if wants.secrets {
         start.kind("secrets", String::new(), |o| Seen::Wanted(records::secret(o)), Update::Secret);
+    }
+    if let Some(prefix) = wants.pod_gates {
+        start.kind(
+            "pods",
+            String::new(),
+            move |o: types::Pod| {
+                let path = records::path(&o.metadata);
+                records::pod(o, prefix).map_or(Seen::Unwanted(path), Seen::Wanted)
+            },
+            Update::Pod,
+        );
     }
     if wants.namespace_labels {
         start.kind("namespaces", String::new(), |o| Seen::Wanted(records::namespace(o)), Update::Namespace);

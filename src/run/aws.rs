@@ -71,12 +71,13 @@ pub(crate) async fn account(config: &ProviderConfig, connection: &Connection) ->
 pub(crate) async fn aws(config: &ProviderConfig, connection: &Connection) -> anyhow::Result<LiveAws> {
     let Account { sdk, cluster, options, overrides } = account(config, connection).await?;
     let pods = options.default_target_type == TargetType::Ip;
+    let gates = options.readiness_gates;
     // Which Ingresses share a load balancer depends on it, wherever it was said.
     let overrides = Overrides { compat: Some(options.compat), ..overrides };
     let settings = Settings { cluster, options, adopt: overrides.adopt, ..Settings::default() };
     let secrets = Arc::new(OidcSecrets::new(connection.client()));
     let live = Live::new(sdk, settings).with_secrets(secrets);
-    Ok(Aws::on(live, overrides, pods))
+    Ok(Aws::on(live, overrides, pods).with_readiness_gates(gates))
 }
 
 fn read(config: &ProviderConfig) -> anyhow::Result<Inventory> {

@@ -406,6 +406,7 @@ fn kinds(wants: &causeway_api::Wants) -> Vec<String> {
     add(wants.endpoints != EndpointDetail::None, &["EndpointSlice"]);
     add(wants.secrets, &["Secret"]);
     add(wants.namespace_labels, &["Namespace"]);
+    add(wants.pod_gates.is_some(), &["Pod"]);
     kinds.extend(wants.kinds.iter().map(|k| k.kind.to_owned()));
     kinds
 }

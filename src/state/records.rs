@@ -264,6 +264,59 @@ pub struct SliceRecord {
     pub ready: Vec<(IpAddr, Arc<str>)>,
     /// Names and numbers of the endpoints' ports, with the addresses.
     pub ports: Vec<(String, u16)>,
+    /// Endpoints that are not ready and not ending, where anybody wants them ([`causeway_api::Wants::pod_gates`]).
+    pub waiting: Vec<WaitingEndpoint>,
+}
+
+/// An endpoint that is not ready (yet).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WaitingEndpoint {
+    /// Address.
+    pub address: IpAddr,
+    /// Node; empty if unknown.
+    pub node: Arc<str>,
+    /// Name of its Pod, in the slice's namespace.
+    pub pod: String,
+}
+
+/// A Pod that has readiness gates of the provider's; others are not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRecord {
+    /// Namespace and name.
+    pub path: Path,
+    /// Uid.
+    pub uid: String,
+    /// resourceVersion.
+    pub version: String,
+    /// deletionTimestamp is set.
+    pub deleting: bool,
+    /// Labels.
+    pub labels: Strings,
+    /// Condition ContainersReady is True: but for the gates it could be ready.
+    pub containers_ready: bool,
+    /// The provider's gates by type, with the condition of that type as it is.
+    pub gates: BTreeMap<String, Option<Condition>>,
+}
+
+impl PodRecord {
+    /// Whether all of the provider's gates are open.
+    #[must_use]
+    pub fn open(&self) -> bool {
+        self.gates.values().all(|condition| condition.as_ref().is_some_and(|c| c.status))
+    }
+
+    /// Nothing of its own keeps it from serving. It must be a target then, ready or not: without it the gates never open; and once they do, its Services call it ready a
+    /// moment later only.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.containers_ready && !self.deleting
+    }
+
+    /// It waits for the provider.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.serves() && !self.open()
+    }
 }
 
 /// A Secret that an Ingress names: only that it is there, and which version.
@@ -310,6 +363,8 @@ pub enum Update {
     Slice(Delta<SliceRecord>),
     /// Secrets.
     Secret(Delta<SecretRecord>),
+    /// Pods with readiness gates.
+    Pod(Delta<PodRecord>),
     /// Namespaces; `Path::namespace` is empty.
     Namespace(Delta<NamespaceRecord>),
     /// Objects of one of the provider's own kinds; the first field is the kind.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use causeway_bed::addresses::NodeAddresses;
 use causeway_bed::aws::{Account, Aws};
 use causeway_bed::cloud::Record;
 use causeway_bed::{Bed, Signal, process, wait};
@@ -111,8 +112,15 @@ async fn start() -> Result<World> {
     let aws = Aws::builder().start(&bed).await?;
     let account = Account::builder().create(&aws, &bed).await?;
     account.label_nodes(&bed).await?;
+    // Where Pods are targets themselves, load balancers reach them as the VPC would let them.
+    for NodeAddresses { v4, pods_v4, .. } in (1..=NODES).map(NodeAddresses::of) {
+        bed.cloud_ns()?.run(&["ip", "route", "replace", &pods_v4.to_string(), "via", &v4.to_string()])?;
+    }
     let world = World { aws, account, bed };
-    let objects = manifests(&world, "aws-eks", &arguments(&world))?;
+    let mut flags = arguments(&world);
+    // As the component readiness-gates says.
+    flags.push("--aws-option=pod-readiness-gates=true".to_owned());
+    let objects = manifests(&world, "aws-eks", &flags)?;
     // Definitions first: objects of theirs are refused before they are known.
     let (definitions, others): (Vec<_>, Vec<_>) =
         objects.into_iter().partition(|o| o["kind"] == "CustomResourceDefinition");
@@ -122,8 +130,12 @@ async fn start() -> Result<World> {
         world.bed.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd", name])?;
     }
     apply_all(&world.bed, &others)?;
-    let rights = support::top().join("deploy/kustomize/node-controllers/rbac-nodes.yaml");
-    world.bed.kubectl(&["apply", "-f", &rights.display().to_string()])?;
+    for part in
+        ["node-controllers/rbac-nodes.yaml", "readiness-gates/rbac-gates.yaml", "readiness-gates/policy.yaml"]
+    {
+        let part = support::top().join("deploy/kustomize").join(part);
+        world.bed.kubectl(&["apply", "-f", &part.display().to_string()])?;
+    }
     wait_deployed(&world.bed)?;
     Ok(world)
 }
@@ -201,9 +213,14 @@ impl Lab {
         self.bed().kubectl(&all)
     }
 
+    /// Deploys the application.
+    pub fn deploy(&self) -> Result<()> {
+        self.apply(APPLICATION)
+    }
+
     /// Deploys the application and waits until its Pods are ready.
     pub fn application(&self) -> Result<()> {
-        self.apply(APPLICATION)?;
+        self.deploy()?;
         let timeout = format!("--timeout={}s", PODS.as_secs());
         self.kubectl(&["rollout", "status", "deployment/hello", &timeout]).map(drop)
     }

@@ -9,6 +9,7 @@ mod bindings;
 mod check;
 mod clusters;
 mod faults;
+mod gates;
 mod ingresses;
 mod lab;
 #[path = "../support/nodes.rs"]

@@ -223,9 +223,40 @@ async fn nothing_changed_means_nothing_done_and_a_restart_is_cheap() {
         ensure!(made.iter().all(|c| c.outcome == Outcome::Ok), "{made:?}");
         let now = lab.kubectl(&["get", "services", "-o", "jsonpath={.items[*].metadata.resourceVersion}"])?;
         ensure!(now == versions, "written although nothing changed: {versions} {now}");
+
+        // A hand takes away what lets load balancers reach the nodes. The inventory in which that shows is read soon where something else is wrong.
+        let nodes = &lab.world.account.security_group;
+        let rules = format!(
+            "import boto3\nec2 = boto3.client('ec2')\n\
+             rules = [dict(p, UserIdGroupPairs=[g]) for p in ec2.describe_security_groups(GroupIds=['{nodes}'])['SecurityGroups'][0]['IpPermissions']\n  \
+             for g in p['UserIdGroupPairs'] if g['GroupId'] != '{nodes}']\n"
+        );
+        let count = || lab.world.aws.python(&format!("{rules}print(len(rules))"));
+        let before = count()?;
+        ensure!(before.trim() != "0", "no rule lets load balancers in");
+        let revoke = format!("{rules}ec2.revoke_security_group_ingress(GroupId='{nodes}', IpPermissions=rules)");
+        lab.world.aws.python(&revoke)?;
+        lab.service("lost", "service.beta.kubernetes.io/aws-load-balancer-subnets: subnet-0123456789abcdef0", PORTS)?;
+        wait::until("the rules of the nodes' group", MADE, async || {
+            let now = count()?;
+            ensure!(now == before, "{now} instead of {before}");
+            Ok(())
+        })
+        .await?;
         for n in 0..SERVICES {
             lab.kubectl(&["delete", "service", &format!("web{n}"), "--wait=false"])?;
         }
+        // With the last load balancer goes what all share.
+        let cluster =
+            lab.bed().kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"])?;
+        wait::until("the shared security group to go", MADE, async || {
+            let left = lab.owned("shared").await?;
+            let ours: Vec<_> = left.iter().filter(|(_, tags)| tags.to_string().contains(&cluster)).collect();
+            ensure!(ours.is_empty(), "{ours:?}");
+            Ok(())
+        })
+        .await?;
+        // AWS does not delete a group that a rule still names.
         Ok(())
     })
     .await;

@@ -41,6 +41,6 @@ pub use plan::{ChangeInfo, Limit, LintContext, Mark, Outcome, Plan, PlannedChang
 pub use problem::{Problem, Severity};
 pub use provider::{
     Capabilities, Claim, CloudProvider, EndpointDetail, KindScope, OWN_SPEC, OwnKind, OwnObject, OwnObjects,
-    Owned, Peer, References, Refresh, Resources, Stack, Wants,
+    Owned, Peer, References, Refresh, Resources, Stack, TargetState, Wants,
 };
 pub use status::{Condition, IngressPoint, IpMode, MemberStatus, Note, OwnStatus, PortStatus};

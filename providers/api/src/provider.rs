@@ -95,8 +95,23 @@ pub struct Wants {
     pub node_addresses: bool,
     /// Ingresses (also to say that they are not served).
     pub ingresses: bool,
+    /// Pods with a readiness gate whose type begins so: it is the provider's to say when they may be ready, see [`CloudProvider::target_states`].
+    pub pod_gates: Option<&'static str>,
     /// Own kinds.
     pub kinds: Vec<OwnKind>,
+}
+
+/// How one target group sees a pod that it is to send to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TargetState {
+    /// Its name, for people.
+    pub group: String,
+    /// The pod takes traffic there.
+    pub ready: bool,
+    /// Why it does not, in one word; the cloud's own, where it has one.
+    pub reason: String,
+    /// The same for people; may be empty.
+    pub message: String,
 }
 
 /// A controller whose load balancers a provider can take over as they are.
@@ -334,6 +349,19 @@ pub trait CloudProvider: Send + Sync + 'static {
     fn observe(&self, key: &LbKey) -> impl Future<Output = Result<Self::Observed>> + Send;
     /// Applies one change. Checks the fence before every call that writes. Idempotent: a change that has taken effect already is `Done`.
     fn apply(&self, change: &Self::Change, fence: &Fence) -> impl Future<Output = Result<Outcome>> + Send;
+    /// How the load balancer of a stack sees these addresses of pods: by address, one state for each target group that it is to be in; none where the stack
+    /// does not want it as a target. Asked only while a pod waits for it ([`Wants::pod_gates`]).
+    ///
+    /// # Errors
+    /// The cloud's: then nothing is known of any of them.
+    fn target_states(
+        &self,
+        want: &Self::Stack,
+        pods: &BTreeSet<IpAddr>,
+    ) -> impl Future<Output = Result<BTreeMap<IpAddr, Vec<TargetState>>>> + Send {
+        let _ = (want, pods);
+        std::future::ready(Ok(BTreeMap::new()))
+    }
     /// Everything in the cloud that carries our cluster's mark, for finding orphans.
     fn owned(&self) -> impl Future<Output = Result<Vec<Owned>>> + Send;
 

@@ -95,6 +95,12 @@ pub const ALWAYS: &[Difference] = &[
         why: "The rule has to be somewhere.",
     },
     Difference {
+        about: "Readiness gates of pods",
+        lbc: "one for each TargetGroupBinding, named after it, set by a webhook on pods of its Service",
+        ours: "one for all target groups, target-health.elbv2.k8s.aws/causeway, set by a policy in the API server on pods that a Service selects; a pod that is no target waits for nobody; gates of the peer's are honoured, and mean all target groups too",
+        why: "A webhook that is away keeps pods from being made, and a policy cannot know target groups.",
+    },
+    Difference {
         about: "More targets than a quota allows",
         lbc: "an error, no target is changed any more",
         ours: "a subset that stays the same while nodes come and go, and a warning",

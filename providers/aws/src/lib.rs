@@ -34,6 +34,7 @@ pub mod facts;
 mod fake;
 #[cfg(test)]
 mod fixtures;
+pub mod gates;
 pub mod health;
 pub mod instances;
 pub mod inventory;
@@ -47,6 +48,7 @@ pub mod options;
 pub mod ownership;
 pub mod plan;
 pub mod provider;
+mod rules;
 pub mod secrets;
 pub mod security;
 #[cfg(test)]

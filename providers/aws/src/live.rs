@@ -1,11 +1,14 @@
 //! AWS itself: what is known of it, and the calls that find out and change. I/O, through an [`Api`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use causeway_api::names::{TAG_CLUSTER, TAG_OWNER, TAG_RESOURCE};
-use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Peer, Refresh, Result};
+use causeway_api::{
+    CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Peer, Refresh, Result, TargetState,
+};
 use futures::future;
 use tokio::time::Instant;
 
@@ -22,9 +25,10 @@ use crate::observe::{Known, Observed};
 use crate::options::Options;
 use crate::plan::Change;
 use crate::plan::marks::OWNER_SHARED;
+use crate::rules::Look;
 use crate::secrets::Secrets;
 use crate::security::BACKEND_RESOURCE;
-use crate::stack::Tags;
+use crate::stack::{AwsStack, Tags};
 
 /// How often what is under way is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -104,16 +108,18 @@ pub struct Live<A> {
     /// Whoever reads Secrets; where nobody does, nobody can log in by OpenID Connect.
     pub(crate) secrets: Option<Arc<dyn Secrets>>,
     list: tokio::sync::Mutex<Option<List>>,
-    audit: Mutex<Audit>,
+    pub(crate) audit: Mutex<Audit>,
 }
 
 /// How far the round of the audit has come.
 #[derive(Debug, Default)]
-struct Audit {
+pub(crate) struct Audit {
     credit: f64,
     after: String,
     /// Owners of what a list showed and nobody knew.
     strangers: BTreeSet<String>,
+    /// Rules of the nodes' groups are not as they were: who is to look.
+    pub(crate) rules: Look,
 }
 
 impl<A> std::fmt::Debug for Live<A> {
@@ -315,11 +321,7 @@ impl<A: Api> Cloud for Live<A> {
         *self.known() = Known::default();
         self.take(&list);
         *self.list.lock().await = Some(list);
-        let groups =
-            self.reader(Priority::Create).security_groups(node_groups).await.map_err(|e| failed(&e))?;
-        for group in groups {
-            self.known().shared.set_node_rules(&group.id, &group.spec.ingress);
-        }
+        self.read_shared(node_groups, Priority::Create).await.map_err(|e| failed(&e))?;
         Ok(())
     }
 
@@ -334,6 +336,7 @@ impl<A: Api> Cloud for Live<A> {
         let both = future::try_join(self.answers(priority), self.listing(priority)).await;
         let (mut aws, list) = both.map_err(|e| failed(&e))?;
         self.find_strangers(&list, &aws, begun);
+        self.find_rules(&aws, priority).await.map_err(|e| failed(&e))?;
         // The shared security group is known as such: stacks refer to it in the same words before and after a restart.
         if let Some(groups) = &mut aws.describe_security_groups {
             let shared = |tags: &[crate::inventory::Tag]| {
@@ -367,6 +370,14 @@ impl<A: Api> Cloud for Live<A> {
 
     async fn apply(&self, change: &Change, fence: &Fence) -> Result<Outcome> {
         crate::apply::apply(self, change, fence).await
+    }
+
+    async fn target_states(
+        &self,
+        want: &AwsStack,
+        pods: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Vec<TargetState>>> {
+        self.pods_of(want, pods).await.map_err(|e| failed(&e))
     }
 
     async fn owned(&self) -> Result<Vec<Owned>> {
@@ -438,6 +449,7 @@ impl<A: Api> Cloud for Live<A> {
                 }
             }
         }
+        moved.extend(self.owners_of_rules(&known).iter().filter_map(|owner| LbKey::of_owner_tag(owner)));
         drop(known);
         let mut audit = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         let strangers = std::mem::take(&mut audit.strangers);

@@ -69,6 +69,8 @@ pub struct Options {
     pub wafv2: bool,
     /// `enable-shield`.
     pub shield: bool,
+    /// `pod-readiness-gates`.
+    pub readiness_gates: bool,
 }
 
 impl Default for Options {
@@ -98,6 +100,7 @@ impl Default for Options {
             no_group_name_annotation: false,
             wafv2: true,
             shield: true,
+            readiness_gates: false,
         }
     }
 }
@@ -335,6 +338,11 @@ pub const TABLE: &[OptionSpec] = &[
     ),
     switch!("enable-wafv2", wafv2, "Serve annotations of WAFv2."),
     switch!("enable-shield", shield, "Serve annotations of Shield Advanced."),
+    switch!(
+        "pod-readiness-gates",
+        readiness_gates,
+        "Open readiness gates of pods whose type begins with target-health.elbv2.k8s.aws/ once their target groups find them healthy. Pods are watched for that; see aws.md."
+    ),
 ];
 
 /// Feature gates of the peer that decide something, and the option that each is here.
@@ -462,6 +470,7 @@ mod tests {
     #[case("disable-ingress-group-name-annotation", json!(true))]
     #[case("enable-wafv2", json!(false))]
     #[case("enable-shield", json!(false))]
+    #[case("pod-readiness-gates", json!(true))]
     fn each_option_is_read_and_written(#[case] name: &str, #[case] value: Value) {
         let options = read(json!({ name: value })).expect("a right value");
         assert_ne!(options, Options::default(), "{name} changes nothing");
@@ -473,7 +482,7 @@ mod tests {
 
     #[test]
     fn there_is_no_option_without_a_case_above() {
-        assert_eq!(TABLE.len(), 24);
+        assert_eq!(TABLE.len(), 25);
     }
 
     #[rstest]

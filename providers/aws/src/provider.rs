@@ -1,12 +1,13 @@
 //! The provider: puts the pure parts together, and reaches AWS through a [`Cloud`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use causeway_api::{
     Body, Capabilities, CloudProvider, EndpointDetail, Fence, Found, Kind, KindScope, Layer, LbKey,
     LoadBalancer, Member, MemberSpec, MemberStatus, NodeRef, OWN_SPEC, Outcome, OwnKind, OwnObjects, Owned,
-    Plan, Problem, Protocol, References, Refresh, Result, Wants,
+    Plan, Problem, Protocol, References, Refresh, Result, TargetState, Wants,
 };
 
 use crate::cloud::{Cloud, Offline};
@@ -17,7 +18,7 @@ use crate::options::Compat;
 use crate::plan::Change;
 use crate::stack::AwsStack;
 use crate::targets::InstanceCache;
-use crate::{adopt, alb, nlb, ownership, plan, status};
+use crate::{adopt, alb, gates, nlb, ownership, plan, status};
 
 /// How long an orphan is left alone.
 const ORPHAN_GRACE: Duration = Duration::from_secs(600);
@@ -50,6 +51,8 @@ pub struct Aws<C> {
     overrides: Overrides,
     /// Without a word of a Service, its pods may be targets: their addresses are wanted.
     pods_by_default: bool,
+    /// Readiness gates of pods are opened.
+    gates: bool,
     instances: InstanceCache,
     cloud: C,
 }
@@ -59,14 +62,27 @@ impl Aws<Offline> {
     #[must_use]
     pub fn offline(overrides: Overrides) -> Self {
         // An option of the inventory decides, which is read only later; offline the addresses cost nothing.
-        Self { overrides, pods_by_default: true, instances: InstanceCache::default(), cloud: Offline }
+        Self {
+            overrides,
+            pods_by_default: true,
+            gates: false,
+            instances: InstanceCache::default(),
+            cloud: Offline,
+        }
     }
 }
 
 impl<C: Cloud> Aws<C> {
     /// One that works on this cloud; `pods_by_default` where pods are the targets of Services that do not say.
     pub fn on(cloud: C, overrides: Overrides, pods_by_default: bool) -> Self {
-        Self { overrides, pods_by_default, instances: InstanceCache::default(), cloud }
+        Self { overrides, pods_by_default, gates: false, instances: InstanceCache::default(), cloud }
+    }
+
+    /// The same; with `gates` it opens readiness gates of pods, and wants to be told of pods for that.
+    #[must_use]
+    pub fn with_readiness_gates(mut self, gates: bool) -> Self {
+        self.gates = gates;
+        self
     }
 
     /// The cloud.
@@ -110,6 +126,7 @@ impl<C: Cloud> CloudProvider for Aws<C> {
             namespace_labels: true,
             node_addresses: false,
             ingresses: true,
+            pod_gates: self.gates.then_some(gates::PREFIX),
             kinds: own_kinds(),
         }
     }
@@ -175,6 +192,14 @@ impl<C: Cloud> CloudProvider for Aws<C> {
 
     async fn apply(&self, change: &Change, fence: &Fence) -> Result<Outcome> {
         self.cloud.apply(change, fence).await
+    }
+
+    async fn target_states(
+        &self,
+        want: &AwsStack,
+        pods: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, Vec<TargetState>>> {
+        self.cloud.target_states(want, pods).await
     }
 
     async fn owned(&self) -> Result<Vec<Owned>> {

@@ -272,6 +272,20 @@ pub fn signed(rule: IpPermission, owner: &str) -> IpPermission {
     rule
 }
 
+/// Whether a rule lets in a group, and nobody else.
+#[must_use]
+pub fn comes_from(rule: &IpPermission, group: &str) -> bool {
+    !rule.group_pairs.is_empty()
+        && rule.group_pairs.iter().all(|pair| matches!(&pair.group_id, Token::Literal(id) if **id == *group))
+}
+
+/// A rule that lets the shared group in, with the description it was made with.
+#[must_use]
+pub fn described(mut rule: IpPermission) -> IpPermission {
+    rule.group_pairs.iter_mut().for_each(|pair| NODE_RULE.clone_into(&mut pair.description));
+    rule
+}
+
 /// The only owner that needs a rule of the nodes' groups, if there is one; of a rule that was taken over with a load balancer the name of that.
 #[must_use]
 pub fn signer(rule: &IpPermission) -> Option<&str> {

@@ -97,6 +97,7 @@ impl CloudProvider for Metal {
             namespace_labels: true,
             node_addresses: true,
             ingresses: true,
+            pod_gates: None,
             kinds: own_kinds(),
         }
     }

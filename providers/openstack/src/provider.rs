@@ -92,6 +92,7 @@ impl<C: Cloud> CloudProvider for OpenStack<C> {
             namespace_labels: false,
             node_addresses: false,
             ingresses: true,
+            pod_gates: None,
             kinds: Vec::new(),
         }
     }

@@ -298,6 +298,14 @@ impl Cluster for FakeCluster {
         Ok(Written::Written("1".into()))
     }
 
+    async fn write_gates(
+        &self,
+        _pod: &crate::state::records::PodRecord,
+        _conditions: &[Condition],
+    ) -> Result<Written, ClusterError> {
+        Ok(Written::Unchanged)
+    }
+
     async fn exists(&self, object: &ObjectRef) -> Result<bool, ClusterError> {
         Ok(self.with(|state| state.services.values().any(|s| s.meta.uid == object.uid)))
     }

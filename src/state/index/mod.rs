@@ -8,6 +8,7 @@
 //! - The order of updates does not matter for what [`Index::snapshot`] gives.
 
 mod few;
+mod gates;
 #[cfg(test)]
 mod tests;
 mod updates;
@@ -23,9 +24,10 @@ use causeway_api::{
 };
 
 use self::few::Few;
+pub use self::gates::GatedPod;
 use super::records::{
-    ClassRecord, IngressRecord, NodeRecord, OwnRecord, Path, SecretRecord, ServiceRecord, SliceRecord,
-    Strings, Update,
+    ClassRecord, IngressRecord, NodeRecord, OwnRecord, Path, PodRecord, SecretRecord, ServiceRecord,
+    SliceRecord, Strings, Update,
 };
 use crate::engine::queue::Cause;
 use crate::translate::{self, ClassRules, ClusterHealth, IngressContext, LbContext, Lookup, ServiceContext};
@@ -153,6 +155,8 @@ pub struct Effects {
     pub facts: bool,
     /// The status of an object of an own kind changed: it may not be as the provider has it.
     pub own_status: bool,
+    /// Pods with gates changed, or where they are targets.
+    pub pods: bool,
     /// Problems of objects that belong to no load balancer (an Ingress of our class where none is served).
     pub problems: Vec<Problem>,
 }
@@ -179,6 +183,8 @@ pub struct Index {
     slices: HashMap<Path, SliceRecord>,
     slices_of: HashMap<Path, Few<Path>>,
     secrets: HashMap<Path, SecretRecord>,
+    /// Pods with readiness gates of the provider's.
+    pods: HashMap<Path, PodRecord>,
     namespaces: HashMap<String, Strings>,
     own: BTreeMap<(String, Path), OwnObject>,
     /// Objects of each load balancer.
@@ -213,6 +219,7 @@ impl Index {
             slices: HashMap::new(),
             slices_of: HashMap::new(),
             secrets: HashMap::new(),
+            pods: HashMap::new(),
             namespaces: HashMap::new(),
             own: BTreeMap::new(),
             members: HashMap::new(),
@@ -239,6 +246,7 @@ impl Index {
             Update::Node(delta) => self.nodes_delta(delta, &mut effects),
             Update::Slice(delta) => self.slices_delta(delta, &mut effects),
             Update::Secret(delta) => self.secrets_delta(delta, &mut effects),
+            Update::Pod(delta) => self.pods_delta(delta, &mut effects),
             Update::Namespace(delta) => self.namespaces_delta(delta, &mut effects),
             Update::Own(kind, delta) => self.own_delta(kind, delta, &mut effects),
         }
@@ -549,17 +557,18 @@ impl Index {
         endpoints
     }
 
-    /// The ready ports of a Service's pods.
+    /// The ready ports of a Service's pods, and those that are ready but for our own gate.
     fn addresses(&self, service: &ServiceRecord) -> Endpoints {
         let mut ready = Vec::new();
         for path in self.slices_of.get(&service.meta.path()).into_iter().flatten() {
             let Some(slice) = self.slices.get(path) else { continue };
-            for (address, node) in &slice.ready {
+            for (address, node) in slice.ready.iter().cloned().chain(self.waiting(slice)) {
+                let node = Some(node).filter(|node| !node.is_empty());
                 ready.extend(slice.ports.iter().map(|(port_name, port)| Endpoint {
                     port_name: port_name.clone(),
-                    address: *address,
+                    address,
                     port: *port,
-                    node: Some(Arc::clone(node)).filter(|node| !node.is_empty()),
+                    node: node.clone(),
                 }));
             }
         }

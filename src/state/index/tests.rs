@@ -207,6 +207,7 @@ fn endpoints_count_where_they_are_wanted() {
         by_node: BTreeMap::from([(Arc::from("n1"), EndpointsPerNode { ready, serving: 0 })]),
         ready: Vec::new(),
         ports: Vec::new(),
+        waiting: Vec::new(),
     };
     let update = |index: &mut Index, s| index.update(Update::Slice(Delta::Apply(s)));
     assert_eq!(update(&mut index, slice("a-1", "a", 1)).dirty, [(key("a"), Cause::Endpoints)]);
@@ -269,6 +270,7 @@ fn a_service_hears_of_what_its_annotations_refer_to() {
         by_node: BTreeMap::new(),
         ready: vec![(address.parse().expect("an address"), Arc::from("n1"))],
         ports: vec![("tcp-80".into(), 8080)],
+        waiting: Vec::new(),
     };
     let dirty = index.update(Update::Slice(Delta::Apply(slice("b", "10.1.0.1")))).dirty;
     assert_eq!(dirty, [(key("a"), Cause::Endpoints)]);
@@ -425,6 +427,7 @@ proptest! {
                     by_node: BTreeMap::from([(Arc::from("n1"), EndpointsPerNode { ready: 1, serving: 0 })]),
                     ready: Vec::new(),
                     ports: Vec::new(),
+                    waiting: Vec::new(),
                 })),
             })
             .collect();
@@ -446,4 +449,66 @@ proptest! {
         }
         prop_assert_eq!(straight.given(), shuffled.given());
     }
+}
+
+#[test]
+fn a_pod_with_a_gate_is_a_target_before_it_is_ready() {
+    use crate::state::records::{PodRecord, WaitingEndpoint};
+    let wants = Wants { endpoints: EndpointDetail::Addresses, pod_gates: Some("g/"), ..Wants::default() };
+    let mut index = index_with(wants, true).with_references(Arc::new(|_, _| causeway_api::References {
+        endpoints: true,
+        ..causeway_api::References::default()
+    }));
+    apply(&mut index, service("a"));
+    let condition = |status| causeway_api::Condition {
+        kind: "g/x".into(),
+        status,
+        reason: String::new(),
+        message: String::new(),
+    };
+    let pod = |containers_ready, open| PodRecord {
+        path: path("p"),
+        uid: "1".into(),
+        version: "1".into(),
+        deleting: false,
+        labels: Arc::new([("app".to_owned(), "web".to_owned())].into()),
+        containers_ready,
+        gates: [("g/x".to_owned(), Some(condition(open)))].into(),
+    };
+    let addresses = |index: &Index| {
+        let lb = index.snapshot(&key("a")).lb;
+        lb.members[0].service().map(|s| s.endpoints.ready.len()).unwrap_or_default()
+    };
+    let put = |index: &mut Index, pod| index.update(Update::Pod(Delta::Apply(pod)));
+    let keys = |index: &Index| index.gated()[0].keys.clone();
+
+    assert!(put(&mut index, pod(true, false)).pods);
+    assert_eq!(keys(&index), None, "its Service selects it, and has no endpoint of it yet");
+    let slice = SliceRecord {
+        path: path("a-1"),
+        service: "a".into(),
+        by_node: BTreeMap::new(),
+        ready: Vec::new(),
+        ports: vec![("tcp-80".into(), 8080)],
+        waiting: vec![WaitingEndpoint {
+            address: "10.1.0.1".parse().expect("an address"),
+            node: Arc::from("n1"),
+            pod: "p".into(),
+        }],
+    };
+    index.update(Update::Slice(Delta::Apply(slice)));
+    assert_eq!(addresses(&index), 1);
+    assert_eq!(keys(&index), Some([key("a")].into()));
+    assert_eq!(index.gated()[0].addresses.len(), 1);
+
+    assert!(put(&mut index, pod(true, true)).dirty.is_empty(), "that its gate is open changes no target");
+    assert_eq!(addresses(&index), 1);
+    assert_eq!(put(&mut index, pod(false, true)).dirty, [(key("a"), Cause::Endpoints)]);
+    assert_eq!(addresses(&index), 0, "its containers are not ready");
+    put(&mut index, pod(true, false));
+    assert_eq!(addresses(&index), 1);
+    index.update(Update::Service(Delta::Delete(path("a"))));
+    assert_eq!(keys(&index), Some([].into()), "nobody has it as a target any more");
+    assert!(index.update(Update::Pod(Delta::Delete(path("p")))).pods);
+    assert!(index.gated().is_empty());
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use causeway_api::{EndpointDetail, Kind, Node, OwnObject, References};
+use causeway_api::{Kind, Node, OwnObject, References};
 
 use super::super::records::{
     BackendRef, ClassRecord, Delta, IngressRecord, NamespaceRecord, NodeRecord, Path, SecretRecord,
@@ -132,7 +132,7 @@ impl Index {
         referred(&object.object.namespace, &self.own_references(object)).collect()
     }
 
-    fn touch_users(&mut self, used: &MemberOrSecret, cause: Cause, effects: &mut Effects) {
+    pub(super) fn touch_users(&mut self, used: &MemberOrSecret, cause: Cause, effects: &mut Effects) {
         let users: Vec<MemberId> = self.used_by.get(used).into_iter().flatten().cloned().collect();
         for user in users {
             match user {
@@ -208,6 +208,7 @@ impl Index {
     }
 
     pub(super) fn slices_delta(&mut self, delta: Delta<SliceRecord>, effects: &mut Effects) {
+        effects.pods |= !self.pods.is_empty();
         let mut touched = BTreeSet::new();
         match delta {
             Delta::Apply(record) => {
@@ -240,12 +241,7 @@ impl Index {
             }
         }
         for service in touched {
-            if let Some(key) = self.key_of_member.get(&MemberId::Service(service.clone())) {
-                effects.dirty.push((key.clone(), Cause::Endpoints));
-            }
-            if self.rules.wants.endpoints == EndpointDetail::Addresses {
-                self.touch_users(&MemberOrSecret::Service(service), Cause::Endpoints, effects);
-            }
+            self.touch_endpoints(service, effects);
         }
     }
 

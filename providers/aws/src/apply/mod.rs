@@ -73,7 +73,7 @@ impl<A: Api> Doing<'_, A> {
     fn resolve<T: Tokens>(&self, spec: &T) -> Result<T> {
         let resolved = {
             let known = self.live.known();
-            let shared = known.shared.backend_group.clone();
+            let shared = known.shared.backend_group.clone().filter(|_| !known.shared.backend_going);
             let made = known.entry(&self.change.owner).map(|e| e.made.clone()).unwrap_or_default();
             spec.resolved(&|token| match token {
                 Token::Ref { scope: crate::stack::Scope::Shared, .. } => shared.clone(),
@@ -188,6 +188,7 @@ impl<A: Api> Doing<'_, A> {
             Op::EnsureBackendGroup(spec) => self.backend_group(spec).await,
             Op::EnsureNodeRules { group, rules } => self.node_rules(group, rules).await,
             Op::RevokeNodeRules { group, rules } => self.revoke_node_rules(group, rules).await,
+            Op::DropBackendGroup => self.drop_backend_group().await,
             Op::CreateSecurityGroup { id, spec } => self.create_security_group(id, spec).await,
             Op::Authorize { group, rules } => {
                 let rules = self.rules(rules)?;

@@ -6,6 +6,7 @@ use std::future::Future;
 use super::call::Call;
 use super::records::{
     Healths, Listener, LoadBalancer, Machine, Protection, Rule, SecurityGroup, Tagged, TargetGroup, WebAcl,
+    Whys,
 };
 use crate::inventory::Answers;
 
@@ -40,7 +41,7 @@ pub enum Answer {
     /// Tags by ARN.
     Tagged(Page<Tagged>),
     /// Targets.
-    Healths(Healths),
+    Healths(Healths, Whys),
     /// Attributes.
     Attributes(BTreeMap<String, String>),
     /// Security groups.

@@ -62,6 +62,15 @@ pub enum Query {
     Certificate(String),
 }
 
+/// How security groups are looked for that are not known by id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum GroupsBy {
+    /// By name.
+    Name(String),
+    /// By a group that one of their rules lets in.
+    From(String),
+}
+
 /// How instances are looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum MachinesBy {
@@ -118,7 +127,7 @@ pub enum Call {
     },
     FindSecurityGroup {
         vpc: String,
-        name: String,
+        by: GroupsBy,
     },
     GetResources {
         tags: Tags,

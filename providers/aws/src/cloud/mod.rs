@@ -6,14 +6,15 @@ pub mod records;
 #[cfg(feature = "sdk")]
 pub mod sdk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Refresh, Result};
+use causeway_api::{CloudError, Fence, Found, LbKey, NodeRef, Outcome, Owned, Refresh, Result, TargetState};
 
 pub use answer::{Answer, Api, Failure, Page};
-pub use call::{Attributed, Call, MachinesBy, Query, Which};
+pub use call::{Attributed, Call, GroupsBy, MachinesBy, Query, Which};
 
 use crate::inventory::{
     Answers, DescribeLoadBalancers, DescribeTags, DescribeTargetGroups, ExistingLoadBalancer,
@@ -23,7 +24,7 @@ use crate::inventory::{
 use crate::observe::Observed;
 use crate::plan::Change;
 use crate::plan::tokens::literal;
-use crate::stack::{IpAddressType, LoadBalancerType, Scheme, TargetFamily};
+use crate::stack::{AwsStack, IpAddressType, LoadBalancerType, Scheme, TargetFamily};
 
 /// A cloud that is, or stands for, AWS.
 pub trait Cloud: Send + Sync + 'static {
@@ -39,6 +40,15 @@ pub trait Cloud: Send + Sync + 'static {
     fn observe(&self, key: &LbKey) -> impl Future<Output = Result<Observed>> + Send;
     /// See [`causeway_api::CloudProvider::apply`].
     fn apply(&self, change: &Change, fence: &Fence) -> impl Future<Output = Result<Outcome>> + Send;
+    /// See [`causeway_api::CloudProvider::target_states`].
+    fn target_states(
+        &self,
+        want: &AwsStack,
+        pods: &BTreeSet<IpAddr>,
+    ) -> impl Future<Output = Result<BTreeMap<IpAddr, Vec<TargetState>>>> + Send {
+        let _ = (want, pods);
+        std::future::ready(Ok(BTreeMap::new()))
+    }
     /// See [`causeway_api::CloudProvider::owned`].
     fn owned(&self) -> impl Future<Output = Result<Vec<Owned>>> + Send;
     /// See [`causeway_api::CloudProvider::instances`].

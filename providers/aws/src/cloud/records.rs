@@ -154,6 +154,9 @@ pub enum Health {
 /// Targets and their health.
 pub type Healths = BTreeMap<Target, Health>;
 
+/// Why targets are not healthy, in AWS's words: reason code and description. Those that are healthy have none.
+pub type Whys = BTreeMap<Target, (String, String)>;
+
 /// A web ACL of WAFv2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WebAcl {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{Reply, World, refuse};
 use crate::cloud::records::SecurityGroup;
-use crate::cloud::{Answer, Call};
+use crate::cloud::{Answer, Call, GroupsBy};
 use crate::plan::bare;
-use crate::plan::tokens::literal;
+use crate::security::comes_from;
 use crate::stack::{IpPermission, Token};
 
 impl World {
@@ -23,8 +23,14 @@ impl World {
                 }
                 Ok(Answer::SecurityGroups(found))
             }
-            Call::FindSecurityGroup { vpc, name } => {
-                let fits = |g: &&SecurityGroup| g.vpc_id == *vpc && g.spec.group_name == *name;
+            Call::FindSecurityGroup { vpc, by } => {
+                let fits = |g: &&SecurityGroup| {
+                    g.vpc_id == *vpc
+                        && match by {
+                            GroupsBy::Name(name) => g.spec.group_name == *name,
+                            GroupsBy::From(id) => g.spec.ingress.iter().any(|rule| comes_from(rule, id)),
+                        }
+                };
                 Ok(Answer::SecurityGroups(self.security_groups.values().filter(fits).cloned().collect()))
             }
             other => self.read_addons(other),
@@ -97,13 +103,8 @@ impl World {
                     self.load_balancers.values().any(|(lb, _)| lb.spec.security_groups.contains(&token));
                 let lingers =
                     self.interfaces.iter().any(|(groups, until)| groups.contains(id) && now < *until);
-                let named = self.security_groups.values().any(|g| {
-                    g.id != *id
-                        && g.spec
-                            .ingress
-                            .iter()
-                            .any(|r| r.group_pairs.iter().any(|p| literal(&p.group_id) == id))
-                });
+                let others = self.security_groups.values().filter(|g| g.id != *id);
+                let named = others.flat_map(|g| &g.spec.ingress).any(|rule| comes_from(rule, id));
                 if used || lingers || named {
                     return refuse("DependencyViolation", id);
                 }

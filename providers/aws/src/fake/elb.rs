@@ -115,7 +115,11 @@ impl World {
                 if !self.target_groups.contains_key(group) {
                     return refuse("TargetGroupNotFound", group);
                 }
-                Ok(Answer::Healths(self.healths(group, now, settings)))
+                let healths = self.healths(group, now, settings);
+                let sick = healths.iter().filter(|(_, h)| **h == super::Health::Unhealthy);
+                let why = ("Target.FailedHealthChecks".to_owned(), "Health checks failed".to_owned());
+                let whys = sick.map(|(t, _)| (t.clone(), why.clone())).collect();
+                Ok(Answer::Healths(healths, whys))
             }
             Call::DescribeAttributes { of, arn } => {
                 let attributes: Option<&Vec<Attribute>> = match of {

@@ -78,6 +78,7 @@ impl Known {
     /// What is there of a stack, if that is known for sure. `now` in seconds since the epoch.
     #[must_use]
     pub fn sure(&mut self, owner: &str, now: u64) -> Option<Observed> {
+        self.shared.alone = self.is_alone(owner);
         let Some(entry) = self.entries.get_mut(owner) else {
             let nothing = Observed { whole: true, shared: self.shared.clone(), ..Observed::default() };
             return self.complete.then_some(nothing);
@@ -107,6 +108,13 @@ impl Known {
             }
         }
         Some(tree)
+    }
+
+    /// Whether no other stack is there, as far as anybody knows.
+    #[must_use]
+    pub fn is_alone(&self, owner: &str) -> bool {
+        self.complete
+            && self.entries.iter().all(|(other, e)| other == owner || (e.tree.is_empty() && !e.doubtful))
     }
 
     /// Takes over what a whole look showed.

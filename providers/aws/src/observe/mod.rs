@@ -26,6 +26,10 @@ use crate::stack::{IpPermission, ResourceType, Tags, Target};
 pub struct SharedHave {
     /// Id of the backend security group.
     pub backend_group: Option<String>,
+    /// No other stack of ours is there, so nobody else needs what is shared.
+    pub alone: bool,
+    /// The backend security group is being deleted, or was, without a clear answer.
+    pub backend_going: bool,
     /// Rules that the nodes' security groups have, without descriptions.
     pub node_rules: BTreeMap<String, BTreeSet<IpPermission>>,
     /// Those of them that one load balancer alone needs, as they are.
@@ -61,6 +65,18 @@ impl SharedHave {
                 has.remove(rule);
             }
         }
+    }
+
+    /// What groups have that lets the backend group in, but for those of the nodes.
+    pub fn strays<'a>(
+        &'a self,
+        of_nodes: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = (&'a str, &'a IpPermission)> {
+        let ours = move |rule: &&IpPermission| {
+            self.backend_group.as_ref().is_some_and(|backend| crate::security::comes_from(rule, backend))
+        };
+        let others = self.node_rules.iter().filter(|(group, _)| !of_nodes.contains(*group));
+        others.flat_map(move |(group, rules)| rules.iter().filter(ours).map(|r| (group.as_str(), r)))
     }
 
     /// What the nodes' groups have for an owner alone.

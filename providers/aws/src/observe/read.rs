@@ -9,9 +9,9 @@ use super::known::standing;
 use super::{Addons, Observed};
 use crate::calls::{CallError, Calls};
 use crate::cloud::records::{
-    Healths, Listener, LoadBalancer, Rule, SecurityGroup, Tagged, TargetGroup, WebAcl,
+    Healths, Listener, LoadBalancer, Rule, SecurityGroup, Tagged, TargetGroup, WebAcl, Whys,
 };
-use crate::cloud::{Answer, Api, Attributed, Call, Failure, Page, Which};
+use crate::cloud::{Answer, Api, Attributed, Call, Failure, GroupsBy, Page, Which};
 use crate::errors::State;
 use crate::limits::Priority;
 use crate::plan::marks::resource_id;
@@ -153,9 +153,17 @@ impl<A: Api> Reader<'_, A> {
     /// # Errors
     /// The call's.
     pub async fn health(&self, group: &str) -> Result<Healths> {
+        Ok(self.health_and_why(group).await?.0)
+    }
+
+    /// Targets, and why they are not healthy.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn health_and_why(&self, group: &str) -> Result<(Healths, Whys)> {
         let call = Call::DescribeTargetHealth { group: group.to_owned() };
         match self.calls.read(call, self.priority).await? {
-            Answer::Healths(healths) => Ok(healths),
+            Answer::Healths(healths, whys) => Ok((healths, whys)),
             _ => odd(),
         }
     }
@@ -223,9 +231,21 @@ impl<A: Api> Reader<'_, A> {
     /// # Errors
     /// The call's.
     pub async fn security_group_named(&self, vpc: &str, name: &str) -> Result<Option<SecurityGroup>> {
-        let call = Call::FindSecurityGroup { vpc: vpc.to_owned(), name: name.to_owned() };
+        Ok(self.find_groups(vpc, GroupsBy::Name(name.to_owned())).await?.into_iter().next())
+    }
+
+    /// Security groups of which a rule lets this one in.
+    ///
+    /// # Errors
+    /// The call's.
+    pub async fn security_groups_from(&self, vpc: &str, source: &str) -> Result<Vec<SecurityGroup>> {
+        self.find_groups(vpc, GroupsBy::From(source.to_owned())).await
+    }
+
+    async fn find_groups(&self, vpc: &str, by: GroupsBy) -> Result<Vec<SecurityGroup>> {
+        let call = Call::FindSecurityGroup { vpc: vpc.to_owned(), by };
         match self.calls.read(call, self.priority).await? {
-            Answer::SecurityGroups(groups) => Ok(groups.into_iter().next()),
+            Answer::SecurityGroups(groups) => Ok(groups),
             _ => odd(),
         }
     }

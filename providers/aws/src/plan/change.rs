@@ -87,7 +87,9 @@ pub enum Op {
         /// The rules.
         rules: BTreeSet<IpPermission>,
     },
-    /// Takes rules from a group of the nodes that this load balancer alone needed.
+    /// Deletes it, after the rules that let it in, once nobody needs it any more.
+    DropBackendGroup,
+    /// Takes rules from a group that is, or was, the nodes': what this load balancer alone needed, or nobody does.
     RevokeNodeRules {
         /// Id of the group.
         group: String,

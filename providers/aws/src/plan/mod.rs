@@ -70,6 +70,9 @@ pub fn plan(want: &AwsStack, have: &Observed) -> Plan<Change> {
     }
     if !have.whole && !have.is_empty() {
         if draft.clean() {
+            if have.shared.backend_group.is_some() {
+                draft.node_rules();
+            }
             draft.move_targets();
             draft.remove_former();
         } else {
@@ -271,13 +274,18 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Plan<Change> {
         // Targets alone are compared as they are: there is nothing of ours that could carry the hash.
         let keeps_hash = !self.adopting && (self.want.is_empty() || !self.want.load_balancers.is_empty());
-        let context = LintContext { keeps_hash, exists: self.exists, removes: self.removes };
+        let mut context = LintContext { keeps_hash, exists: self.exists, removes: self.removes };
         if keeps_hash && !self.removes && !self.want.is_empty() {
             if !self.want.frozen {
                 self.marks();
             } else {
                 self.note_targets();
             }
+        }
+        // Of what is shared no hash tells.
+        let marks = |c: &Change| matches!(c.info.verb, Verb::MarkDirty | Verb::MarkApplied);
+        if self.changes.iter().any(|c| of_shared(&c.op)) && !self.changes.iter().any(marks) {
+            context.keeps_hash = false;
         }
         Plan { changes: self.changes, problems: self.problems, context }
     }
@@ -286,7 +294,7 @@ impl<'a> Draft<'a> {
         let first = self.first();
         let moves = |c: &Change| matches!(c.info.verb, Verb::Register | Verb::Deregister);
         let waits = !self.awaited.is_empty();
-        let mutates = waits || self.changes.iter().any(|c| !moves(c));
+        let mutates = waits || self.changes.iter().any(|c| !moves(c) && !of_shared(&c.op));
         let current = self.chosen.load_balancers.get(first).copied();
         let applied = current.map(|lb| marks::applied(&lb.spec.tags));
         let hash = self.want.applied();
@@ -323,6 +331,11 @@ impl<'a> Draft<'a> {
         let op = Op::MarkApplied { load_balancer, hash: value.to_string(), groups, targets };
         self.push(op, Verb::MarkApplied, ResourceType::LoadBalancer, first, summary);
     }
+}
+
+/// A change of what all stacks share: no stack's hash tells of it.
+fn of_shared(op: &Op) -> bool {
+    matches!(op, Op::EnsureBackendGroup(_) | Op::EnsureNodeRules { .. } | Op::RevokeNodeRules { .. })
 }
 
 /// Tags of a load balancer that is being made: not applied yet.

@@ -64,6 +64,7 @@ impl Draft<'_> {
             let summary = format!("delete security group {}", group.spec.group_name);
             self.delete(ResourceType::SecurityGroup, &group.id, &group.spec.group_name, summary);
         }
+        self.drop_shared();
     }
 
     /// Security groups that are not asked for, and that no former load balancer holds.

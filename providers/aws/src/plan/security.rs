@@ -8,7 +8,7 @@ use causeway_api::{Limit, Mark, Verb};
 use super::{Draft, Op};
 use crate::adopt::adopted_from;
 use crate::observe::Observed;
-use crate::security::{BACKEND_GROUP, MOST_RULES, signed};
+use crate::security::{BACKEND_GROUP, MOST_RULES, described, signed};
 use crate::stack::{IpPermission, PortOrName, ResourceType, Token};
 
 /// A rule without what AWS does not compare.
@@ -48,6 +48,12 @@ impl Draft<'_> {
             let op = Op::EnsureBackendGroup(Box::new(spec.clone()));
             self.push(op, Verb::Create, kind, BACKEND_GROUP, summary);
         }
+        self.node_rules();
+    }
+
+    /// Rules of the nodes' groups.
+    pub(super) fn node_rules(&mut self) {
+        let kind = ResourceType::SecurityGroup;
         let owner = self.want.owner.as_str();
         let rules: BTreeSet<IpPermission> =
             self.want.shared.node_rules.iter().map(|r| signed(self.resolve(r), owner)).collect();
@@ -69,9 +75,17 @@ impl Draft<'_> {
     /// Rules of the nodes' groups that this load balancer alone needed, but for those that are kept: ports that it has no more, and networks that may not come in any more.
     pub(super) fn revoke_node_rules(&mut self, kept: &BTreeSet<IpPermission>) {
         let mut gone: BTreeMap<&str, BTreeSet<IpPermission>> = BTreeMap::new();
+        // Where no group is known as the nodes', nothing tells what is none.
+        let of_nodes = &self.want.shared.node_groups;
+        let strays = |group: &str| !of_nodes.is_empty() && !of_nodes.contains(group);
         for (group, rule) in self.have.shared.signed_by(&self.want.owner) {
-            if !kept.contains(&bare(rule)) {
+            if !kept.contains(&bare(rule)) || strays(group) {
                 gone.entry(group).or_default().insert(rule.clone());
+            }
+        }
+        if !of_nodes.is_empty() {
+            for (group, rule) in self.have.shared.strays(of_nodes) {
+                gone.entry(group).or_default().insert(described(rule.clone()));
             }
         }
         for (group, rule) in left_by_peer(self.have, kept) {
@@ -81,6 +95,19 @@ impl Draft<'_> {
             let summary = format!("take {} rules from the nodes' security group {group}", rules.len());
             let op = Op::RevokeNodeRules { group: group.to_owned(), rules };
             self.push(op, Verb::Update, ResourceType::SecurityGroup, group, summary).mark = Mark::UserNamed;
+        }
+    }
+
+    /// What all stacks share goes with the last one. Of two that go at the same time neither is the last yet: which is, shows when the rest is done.
+    pub(super) fn drop_shared(&mut self) {
+        let shared = &self.have.shared;
+        let may_be_last = shared.alone || shared.backend_going || !self.have.is_empty();
+        if shared.backend_group.is_some() && may_be_last {
+            let summary =
+                "delete the security group that load balancers share, and the rules that let it in: nobody needs it"
+                    .to_owned();
+            let kind = ResourceType::SecurityGroup;
+            self.push(Op::DropBackendGroup, Verb::Delete, kind, BACKEND_GROUP, summary);
         }
     }
 

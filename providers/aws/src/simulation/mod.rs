@@ -5,6 +5,7 @@ mod adoption;
 mod crashes;
 mod numbers;
 mod scenarios;
+mod shared;
 mod stacks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -288,6 +289,15 @@ impl Sim {
         let (alone, shared): (Vec<_>, Vec<_>) = of_nodes.iter().partition(|r| signer(r).is_some());
         if wants.iter().any(|w| !w.security_groups.is_empty()) {
             assert_eq!(shared.len(), 2, "one rule for all load balancers with groups");
+        }
+        if wants.is_empty() {
+            assert_eq!(shared.len(), 1, "the nodes' own");
+            let is_shared = |g: &&SecurityGroup| g.spec.tags.get(TAG_CLUSTER).is_some_and(|c| c == CLUSTER);
+            assert_eq!(
+                world.security_groups.values().find(is_shared),
+                None,
+                "what all share goes with the last"
+            );
         }
         let alone: BTreeSet<IpPermission> = alone.into_iter().cloned().collect();
         let wanted =

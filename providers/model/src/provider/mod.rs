@@ -139,6 +139,7 @@ impl<T: Transport> CloudProvider for Model<T> {
             namespace_labels: false,
             node_addresses: false,
             ingresses: true,
+            pod_gates: None,
             kinds: Vec::new(),
         }
     }

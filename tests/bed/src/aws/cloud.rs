@@ -1,6 +1,6 @@
 //! The state of the bed's AWS that the proxy, the data plane and tests share. I/O only where it reads moto.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -31,14 +31,18 @@ pub struct Cloud {
     changes: watch::Sender<u64>,
     /// Counts how often the data plane has looked, and done what it saw.
     looks: watch::Sender<u64>,
+    /// Held while moto is read: an older picture must not take the place of a newer one.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Region {
     elb: Elb,
     facts: Arc<Facts>,
-    /// What moto has changed since `facts` was read.
-    outdated: BTreeSet<Part>,
+    /// What moto has changed since `facts` was read, each with the number of its last change.
+    outdated: BTreeMap<Part, u64>,
+    /// How many changes there were.
+    outdates: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -59,6 +63,7 @@ impl Cloud {
             renamed: Mutex::default(),
             changes: watch::Sender::new(0),
             looks: watch::Sender::new(0),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
@@ -80,20 +85,23 @@ impl Cloud {
         regions.entry(name.to_owned()).or_insert_with(|| Region {
             elb: Elb::new(moto::ACCOUNT, name, self.settings.clone()),
             facts: Arc::default(),
-            outdated: Part::ALL.into(),
+            outdated: Part::ALL.map(|part| (part, 0)).into(),
+            outdates: 0,
         })
     }
 
-    /// What EC2 and ACM know; moto is asked for what may have changed.
+    /// What EC2 and ACM know; moto is asked for what may have changed. What changed before this is called is in there.
     pub async fn facts(&self, region: &str) -> Result<Arc<Facts>> {
-        let (mut facts, parts) = {
+        let _turn = self.reading.lock().await;
+        let (mut facts, outdated) = {
             let mut regions = lock(&self.regions);
             let region = self.region(&mut regions, region);
-            (region.facts.clone(), std::mem::take(&mut region.outdated).into_iter().collect::<Vec<_>>())
+            (region.facts.clone(), region.outdated.clone())
         };
-        if parts.is_empty() {
+        if outdated.is_empty() {
             return Ok(facts);
         }
+        let parts: Vec<Part> = outdated.keys().copied().collect();
         let mut fresh = (*facts).clone();
         let read = moto::read(moto::ADDRESS, region, &parts, &mut fresh).await;
         for instance in fresh.instances.values_mut() {
@@ -106,11 +114,9 @@ impl Cloud {
         }
         let mut regions = lock(&self.regions);
         let region = self.region(&mut regions, region);
-        if let Err(error) = read {
-            region.outdated.extend(parts);
-            return Err(error);
-        }
-        // Another call may have read other parts meanwhile.
+        read?;
+        // What changed meanwhile stays outdated; so does everything if nobody waits for the end of this.
+        region.outdated.retain(|part, number| outdated.get(part) != Some(number));
         let mut merged = (*region.facts).clone();
         for part in parts {
             match part {
@@ -129,7 +135,11 @@ impl Cloud {
 
     /// What was read of a region is not up to date any more.
     pub fn outdate(&self, region: &str, parts: &[Part]) {
-        self.region(&mut lock(&self.regions), region).outdated.extend(parts);
+        let mut regions = lock(&self.regions);
+        let region = self.region(&mut regions, region);
+        region.outdates += 1;
+        let number = region.outdates;
+        region.outdated.extend(parts.iter().map(|part| (*part, number)));
     }
 
     /// Tells the data plane that something changed.

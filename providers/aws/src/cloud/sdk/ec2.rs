@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_ec2::types as ec2;
 
 use super::super::records::SecurityGroup;
-use super::super::{Answer, Call, Failure};
+use super::super::{Answer, Call, Failure, GroupsBy};
 use super::{Sdk, failure, shapes};
 use crate::plan::tokens::literal;
 use crate::stack::{GroupPair, IpPermission, IpRange, Ipv6Range, PrefixList, SecurityGroupSpec, Tags, Token};
@@ -117,9 +117,13 @@ impl Sdk {
                 let answer = answer.map_err(failure)?;
                 Ok(Answer::SecurityGroups(answer.security_groups().iter().map(security_group).collect()))
             }
-            Call::FindSecurityGroup { vpc, name } => {
+            Call::FindSecurityGroup { vpc, by } => {
                 let request = self.ec2.describe_security_groups().filters(filter("vpc-id", &vpc));
-                let answer = request.filters(filter("group-name", &name)).send().await.map_err(failure)?;
+                let by = match &by {
+                    GroupsBy::Name(name) => filter("group-name", name),
+                    GroupsBy::From(id) => filter("ip-permission.group-id", id),
+                };
+                let answer = request.filters(by).send().await.map_err(failure)?;
                 Ok(Answer::SecurityGroups(answer.security_groups().iter().map(security_group).collect()))
             }
             Call::CreateSecurityGroup { vpc, spec } => {

@@ -101,11 +101,20 @@ impl Sdk {
             Call::DescribeTargetHealth { group } => {
                 let answer = self.elb.describe_target_health().target_group_arn(group).send().await;
                 let answer = answer.map_err(failure)?;
+                let all = answer.target_health_descriptions();
                 let one = |d: &elb::TargetHealthDescription| {
                     let state = d.target_health().and_then(|h| h.state());
                     Some((shapes::target(d.target()?)?, shapes::health(state)))
                 };
-                Ok(Answer::Healths(answer.target_health_descriptions().iter().filter_map(one).collect()))
+                let why = |d: &elb::TargetHealthDescription| {
+                    let health = d.target_health()?;
+                    let text = health.description().unwrap_or_default().to_owned();
+                    Some((shapes::target(d.target()?)?, (health.reason()?.as_str().to_owned(), text)))
+                };
+                Ok(Answer::Healths(
+                    all.iter().filter_map(one).collect(),
+                    all.iter().filter_map(why).collect(),
+                ))
             }
             Call::DescribeAttributes { of, arn } => match of {
                 Attributed::LoadBalancer => {
