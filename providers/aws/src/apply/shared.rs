@@ -81,6 +81,9 @@ impl<A: Api> Doing<'_, A> {
         let _turn = self.live.sharing.lock().await;
         // Here: until then the group that they let in may have gone.
         let rules = self.rules(rules)?;
+        if self.live.known().shared.backend_going {
+            return Err(CloudError::Conflict("the security group that all share is being deleted".to_owned()));
+        }
         // Twice: what is known may have been changed by a hand meanwhile.
         for _ in 0..2 {
             let known = self.live.known().shared.node_rules.get(group).cloned();

@@ -82,6 +82,42 @@ async fn of_two_that_go_at_the_same_time_the_last_takes_it_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_its_deletion_leaves_nobody_without() {
+    use crate::fake::Fault;
+    let (one, two) = (Front::nlb("one"), Front::nlb("two"));
+    let mut at = 0;
+    loop {
+        let mut sim = Sim::new(FakeSettings::default()).await;
+        sim.converge(&one.stack()).await.expect("converges");
+        {
+            let mut world = sim.fake.world();
+            world.counted = 0;
+            world.faults = [(at, Fault::After)].into();
+        }
+        let ended = loop {
+            match sim.round(&one.gone()).await {
+                Err(CloudError::Pending(after)) => tokio::time::sleep(after).await,
+                Ok(None) => {}
+                ended => break ended,
+            }
+        };
+        let struck = sim.fake.world().struck;
+        assert_eq!(ended.is_err(), struck, "{ended:?}");
+        // The other one comes before anybody has looked what became of it.
+        let _ = sim.round(&two.stack()).await;
+        sim.converge(&one.gone()).await.expect("converges");
+        sim.converge(&two.stack()).await.expect("converges");
+        sim.fake.world().gaps.clear();
+        sim.check(&[&two.stack()]);
+        if !struck {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at >= 5, "{at}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_nodes_group_gets_the_rules_and_a_former_one_loses_them() {
     let front = Front::nlb("web");
     for restarts in [false, true] {
