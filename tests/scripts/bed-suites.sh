@@ -60,7 +60,7 @@ run)
     names=${CARGO_TARGET_DIR:-target}/bed-suites
     list | cut -d' ' -f2 >"$names"
     # Load balancers of a cloud take their time: these wait more than they work, and judge no times. So they run side by side.
-    slow='aws_scenarios openstack_scenarios'
+    slow='aws_scenarios openstack_scenarios openstack_adoption'
     while read -r name; do
         case " $slow " in *" $name "*) ;; *) each "$name" "$3" || status=1 ;; esac
     done <"$names"

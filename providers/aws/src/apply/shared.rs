@@ -82,7 +82,9 @@ impl<A: Api> Doing<'_, A> {
         // Here: until then the group that they let in may have gone.
         let rules = self.rules(rules)?;
         if self.live.known().shared.backend_going {
-            return Err(CloudError::Conflict("the security group that all share is being deleted".to_owned()));
+            return Err(CloudError::Conflict(
+                "the security group that all share is being deleted".to_owned(),
+            ));
         }
         // Twice: what is known may have been changed by a hand meanwhile.
         for _ in 0..2 {

@@ -79,63 +79,39 @@ fn web() -> ObjectRef {
 #[rstest]
 #[case::unsupported_by_the_provider(
     ResourceType::Listener,
-    Service::LoadBalancer,
-    501,
-    "",
-    "Provider 'ovn' does not support a requested option: x",
-    "Unsupported",
-    "spec.ports",
+    (Service::LoadBalancer, 501, "", "Provider 'ovn' does not support a requested option: x"),
+    ("Unsupported", "spec.ports"),
     "choose another provider"
 )]
 #[case::role(
     ResourceType::Listener,
-    Service::LoadBalancer,
-    403,
-    "",
-    "Policy does not allow this request to be performed.",
-    "Forbidden",
-    "spec.ports",
+    (Service::LoadBalancer, 403, "", "Policy does not allow this request to be performed."),
+    ("Forbidden", "spec.ports"),
     "load-balancer_member"
 )]
 #[case::address_of_a_floating_ip(
     ResourceType::FloatingIp,
-    Service::Network,
-    403,
-    "PolicyNotAuthorized",
-    "(rule:create_floatingip:floating_ip_address) is disallowed",
-    "Forbidden",
-    "spec.loadBalancerIP",
+    (Service::Network, 403, "PolicyNotAuthorized", "(rule:create_floatingip:floating_ip_address) is disallowed"),
+    ("Forbidden", "spec.loadBalancerIP"),
     "administrator's policy"
 )]
 #[case::address_that_another_has(
     ResourceType::LoadBalancer,
-    Service::LoadBalancer,
-    409,
-    "",
-    "The VIP IP address is already in use: 10.6.0.9",
-    "Conflict",
-    "spec",
+    (Service::LoadBalancer, 409, "", "The VIP IP address is already in use: 10.6.0.9"),
+    ("Conflict", "spec"),
     "ask for another address"
 )]
 #[case::wrong_setting(
     ResourceType::HealthMonitor,
-    Service::LoadBalancer,
-    400,
-    "",
-    "Validation failure: delay",
-    "SyncLoadBalancerFailed",
-    "spec.ports",
+    (Service::LoadBalancer, 400, "", "Validation failure: delay"),
+    ("SyncLoadBalancerFailed", "spec.ports"),
     "mend the setting"
 )]
 #[tokio::test]
 async fn each_refusal_has_its_own_reason_field_and_remedy(
     #[case] kind: ResourceType,
-    #[case] service: Service,
-    #[case] status: u16,
-    #[case] fault: &str,
-    #[case] message: &str,
-    #[case] reason: &str,
-    #[case] field: &str,
+    #[case] (service, status, fault, message): (Service, u16, &str, &str),
+    #[case] (reason, field): (&str, &str),
     #[case] remedy: &str,
 ) {
     let error = told(kind, web(), refused(service, status, fault, message)).await;
