@@ -82,10 +82,13 @@ async fn scenario() -> Result<()> {
 
 impl World {
     async fn served(&self) -> Result<()> {
-        for object in OBJECTS.split("\n---\n") {
+        let mut objects = OBJECTS.split("\n---\n");
+        // The first one alone: of two first monitors of a subnet at once, OVN's provider makes a port each, and from then on finds neither (seen in ovn-octavia-provider 11.0).
+        self.bed.apply(objects.next().context("no Service")?)?;
+        let web = self.addresses("service/web", 1).await?;
+        for object in objects {
             self.bed.apply(object)?;
         }
-        let web = self.addresses("service/web", 1).await?;
         let both = self.addresses("service/both", 2).await?;
         let lbs = self.list("loadbalancers").await?;
         ensure!(lbs.len() == 2 && lbs.iter().all(|lb| text(lb, "provider") == "ovn"), "{lbs:?}");
