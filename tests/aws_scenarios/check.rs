@@ -47,11 +47,21 @@ print(json.dumps(shut))
     ))
 }
 
-/// Puts them back.
+/// Puts them back: those that the controller has not put back itself.
 fn open(lab: &Lab, rules: &str) -> Result<()> {
     let group = &lab.world.account.security_group;
     let program = format!(
-        "import boto3\nboto3.client('ec2').authorize_security_group_ingress(GroupId='{group}', IpPermissions={})",
+        r"
+import boto3, botocore
+ec2 = boto3.client('ec2')
+for rule in {}:
+    for pair in rule['UserIdGroupPairs']:
+        try:
+            ec2.authorize_security_group_ingress(GroupId='{group}', IpPermissions=[dict(rule, UserIdGroupPairs=[pair])])
+        except botocore.exceptions.ClientError as error:
+            if error.response['Error']['Code'] != 'InvalidPermission.Duplicate':
+                raise
+",
         rules.trim()
     );
     lab.world.aws.python(&program).map(drop)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use causeway_bed::cloud::Outcome;
 use causeway_bed::{addresses, wait};
 
@@ -226,10 +226,19 @@ async fn nothing_changed_means_nothing_done_and_a_restart_is_cheap() {
 
         // A hand takes away what lets load balancers reach the nodes. The inventory in which that shows is read soon where something else is wrong.
         let nodes = &lab.world.account.security_group;
+        let cluster =
+            lab.bed().kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"])?;
+        let shared = async || {
+            let all = lab.owned("shared").await?;
+            let ours = all.into_iter().filter(|(_, tags)| tags.to_string().contains(&cluster));
+            anyhow::Ok(ours.map(|(arn, _)| arn).collect::<Vec<_>>())
+        };
+        let arn = shared().await?.pop().context("no shared security group")?;
+        let from = arn.rsplit('/').next().unwrap_or_default();
         let rules = format!(
             "import boto3\nec2 = boto3.client('ec2')\n\
              rules = [dict(p, UserIdGroupPairs=[g]) for p in ec2.describe_security_groups(GroupIds=['{nodes}'])['SecurityGroups'][0]['IpPermissions']\n  \
-             for g in p['UserIdGroupPairs'] if g['GroupId'] != '{nodes}']\n"
+             for g in p['UserIdGroupPairs'] if g['GroupId'] == '{from}']\n"
         );
         let count = || lab.world.aws.python(&format!("{rules}print(len(rules))"));
         let before = count()?;
@@ -247,11 +256,8 @@ async fn nothing_changed_means_nothing_done_and_a_restart_is_cheap() {
             lab.kubectl(&["delete", "service", &format!("web{n}"), "--wait=false"])?;
         }
         // With the last load balancer goes what all share.
-        let cluster =
-            lab.bed().kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"])?;
         wait::until("the shared security group to go", MADE, async || {
-            let left = lab.owned("shared").await?;
-            let ours: Vec<_> = left.iter().filter(|(_, tags)| tags.to_string().contains(&cluster)).collect();
+            let ours = shared().await?;
             ensure!(ours.is_empty(), "{ours:?}");
             Ok(())
         })
