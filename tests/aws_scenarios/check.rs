@@ -129,6 +129,8 @@ async fn a_sound_account_is_said_to_be_sound_and_each_fault_is_named() {
             ))
         };
         tag("delete_tags")?;
+        // The controller would put the rules back at once.
+        lab.world.aws.gate().faults.add(denied("AuthorizeSecurityGroupIngress", "UnauthorizedOperation"));
         let rules = shut(lab)?;
         lab.bed().apply(
             "{apiVersion: v1, kind: Node, metadata: {name: elsewhere, labels: {kubernetes.io/hostname: elsewhere}}, spec: {providerID: 'gce://project/zone/elsewhere'}}",
@@ -145,6 +147,7 @@ async fn a_sound_account_is_said_to_be_sound_and_each_fault_is_named() {
         lab.bed().kubectl(&["delete", "validatingwebhookconfiguration", WEBHOOK])?;
         lab.bed().kubectl(&["delete", "node", "elsewhere"])?;
         tag("create_tags")?;
+        lab.world.aws.gate().faults.clear(None);
         open(lab, &rules)?;
         let broken = broken?;
         ensure!(broken.status == Some(2), "{broken}");
