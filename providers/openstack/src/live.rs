@@ -1,6 +1,7 @@
 //! A live OpenStack: what is known of it, kept in step with what is written and read. I/O.
 //!
-//! At the start a fixed number of lists shows everything that carries the cluster's mark; after that a stack is known by the answers to what was written.
+//! At the start a fixed number of lists shows what carries the cluster's mark, but for groups and secrets that nothing else speaks of, which are looked for a minute later; after
+//! that a stack is known by the answers to what was written.
 //! While a load balancer is busy its worker is free: whoever looks at one that is asks for the states of all of them, in one list a second for everybody.
 
 mod answers;
